@@ -1,0 +1,40 @@
+# Everything runs in .venv, made from requirements-dev.txt on first use.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+CODE   := pie_core plugins inferlets tests benchmarks
+
+.PHONY: run test check lint types bench clean train-model evaluate-model
+
+run: $(STAMP)  ## ask the bundled model for a capital
+	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: lint types test  ## what CI runs
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
+	$(BIN)/python benchmarks/decode.py
+
+train-model: $(STAMP)  ## train the bundled model again, from nothing
+	$(BIN)/python plugins/model_pico/training/train.py
+
+evaluate-model: $(STAMP)  ## held-out accuracy of the bundled model, skill by skill
+	$(BIN)/python plugins/model_pico/training/evaluate.py
+
+$(STAMP): requirements-dev.txt $(wildcard pyproject.toml plugins/*/pyproject.toml inferlets/pyproject.toml inferlets/sdk/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
