@@ -1,0 +1,70 @@
+"""pie-core: serve programs, not prompts. What a plugin author needs; importing it loads no backend and no model."""
+
+from pie_core.command import Call, Command, ControlCall, Planned, Query, Reads, Writes
+from pie_core.control.space import Space
+from pie_core.errors import (
+    ArgumentError,
+    CheckpointError,
+    ConfigError,
+    DeclarationError,
+    DeviceError,
+    HandleError,
+    PieError,
+    PluginError,
+    ProgramError,
+    ProtocolError,
+    ResourceError,
+    TerminatedError,
+    TraitError,
+    UnsupportedError,
+)
+from pie_core.hookspecs import hookimpl
+from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress
+from pie_core.model import ModelInfo, ModelSpec
+from pie_core.resource import Embed, KvPage, Resource
+from pie_core.schema import S32, U32, U64, Handles, Mask
+from pie_core.trait import Trait
+from pie_core.version import API_VERSION, __version__
+
+__all__ = [
+    "API_VERSION",
+    "S32",
+    "U32",
+    "U64",
+    "ArgumentError",
+    "Backend",
+    "BackendSpec",
+    "Call",
+    "CheckpointError",
+    "Command",
+    "ConfigError",
+    "ControlCall",
+    "DeclarationError",
+    "DeviceError",
+    "Embed",
+    "HandleError",
+    "HandlerSpec",
+    "Handles",
+    "KvPage",
+    "Mask",
+    "ModelInfo",
+    "ModelSpec",
+    "PieError",
+    "Planned",
+    "PluginError",
+    "ProgramError",
+    "Progress",
+    "ProtocolError",
+    "Query",
+    "Reads",
+    "Resource",
+    "ResourceError",
+    "Space",
+    "TerminatedError",
+    "Trait",
+    "TraitError",
+    "UnsupportedError",
+    "Writes",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,150 @@
+"""How a call is declared: a class whose fields are its arguments.
+
+Three kinds, by who answers:
+
+`Command`      goes into a queue, is batched with others of its kind and run by the backend's handler on the device.
+`Query`        is answered at once, on the host, by the backend's handler (tokenize, get_kvpage_size).
+`ControlCall`  is answered at once by its own `apply`, against the control layer's books (alloc, export).
+
+From the fields generic code derives the argument checks, the translation of handles, the dependencies that batching
+respects, the WIT interface, the SDK function and the reference page. Nothing about a call is written twice.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from pie_core.errors import DeclarationError
+from pie_core.resource import Resource
+from pie_core.schema import Access, ValueType, value_type
+
+if TYPE_CHECKING:
+    from pie_core.control.space import Space
+    from pie_core.model import ModelInfo
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Marks a field that `prepare` fills in; the guest neither sees nor passes it."""
+
+
+Reads = Annotated[tuple[R, ...], Access.READ]
+Writes = Annotated[tuple[R, ...], Access.WRITE]
+Planned = Annotated[T, _Plan()]
+
+Target = Literal["queue", "model", "none"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument as a guest sees it."""
+
+    name: str
+    type: ValueType
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the fields of a call say, read once when the class is made."""
+
+    name: str
+    target: Target
+    parameters: tuple[Parameter, ...]
+    returns: ValueType
+    doc: str
+
+
+class Call(msgspec.Struct, eq=False):
+    """Base of all declared calls. Class attributes:
+
+    `target`   what the guest passes first: a "queue", a "model", or "none" at all.
+    `returns`  the type of the result (an annotation); `None` for none.
+    """
+
+    target: ClassVar[Target] = "queue"
+    returns: ClassVar[Any] = None
+
+    @classmethod
+    def signature(cls) -> Signature:
+        """The declaration as data. Cheap after the first time."""
+        cached: Signature | None = cls.__dict__.get("_signature")
+        if cached is None:
+            cached = _read_signature(cls)
+            cls._signature = cached  # type: ignore[attr-defined]
+        return cached
+
+
+class Command(Call):
+    """A call that is queued, batched and run on the device.
+
+    `heavy`   one launch costs about the same whatever its size (a forward pass): batching waits for company among the
+              commands that can be made ready first, and a wave holds one batch of it.
+    """
+
+    heavy: ClassVar[bool] = False
+
+    @property
+    def weight(self) -> int:
+        """Size for the batch limit, in the backend's unit (tokens for forward, rows for the rest)."""
+        return 1
+
+    def prepare(self, model: ModelInfo) -> None:
+        """Check what the types cannot say and plan the command, on the host, when it is enqueued.
+
+        Handles are already resources. Every check must come before the first change to their books, so that a refused
+        command leaves no trace. Raises `ArgumentError`. Called once, in program order, from the control thread.
+        """
+
+
+class Query(Call):
+    """A call that the backend's handler answers at once, on the host, from the control thread."""
+
+
+class ControlCall(Call):
+    """A call that the control layer answers at once; no backend is involved."""
+
+    def apply(self, space: Space) -> Any:
+        """Do it to the inferlet's address space. Raises `PieError`; then nothing was changed."""
+        raise NotImplementedError
+
+
+def call_name(cls: type[Call]) -> str:
+    """``GetNextDist`` -> ``get_next_dist``; a class may say `name` itself where the words are joined otherwise."""
+    explicit = getattr(cls, "name", None)
+    if isinstance(explicit, str):
+        return explicit
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def _read_signature(cls: type[Call]) -> Signature:
+    name = call_name(cls)
+    if not (cls.__doc__ or "").strip():
+        raise DeclarationError(f"call {name!r} ({cls.__module__}) has no docstring; it becomes the reference page")
+    return Signature(
+        name=name,
+        target=cls.target,
+        parameters=tuple(_read_parameters(cls, name)),
+        returns=value_type(cls.returns if cls.returns is not None else type(None), f"{name} -> result"),
+        doc=typing.cast(str, cls.__doc__).strip(),
+    )
+
+
+def _read_parameters(cls: type[Call], name: str) -> Iterator[Parameter]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in msgspec.structs.fields(cls):
+        annotation = hints[field.name]
+        if any(isinstance(note, _Plan) for note in getattr(annotation, "__metadata__", ())):
+            continue
+        default = None if field.default is msgspec.NODEFAULT else field.default
+        yield Parameter(field.name, value_type(annotation, f"{name}({field.name})"), field.required, default)

@@ -1,0 +1,104 @@
+"""Every error a user of pie-core can meet.
+
+A message says what went wrong, names the package, file, call or handle it happened in, and ends with what to do
+next. `code` is the stable name that clients and other languages match on; the text is for people.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PieError(Exception):
+    """Root of all errors that are somebody's mistake or misfortune (a bug of ours is an `AssertionError`)."""
+
+    code = "error"
+
+
+class PluginError(PieError):
+    """A plugin is missing, broken, or clashes with another one."""
+
+    code = "plugin"
+
+
+class DeclarationError(PluginError):
+    """A trait, command or handler is declared in a way that cannot work."""
+
+    code = "declaration"
+
+
+class TraitError(PieError):
+    """A program needs a trait that the model does not have."""
+
+    code = "trait"
+
+
+class ConfigError(PieError):
+    """An option or setting has a value that cannot be used."""
+
+    code = "config"
+
+
+class CheckpointError(PieError):
+    """A checkpoint directory cannot be loaded."""
+
+    code = "checkpoint"
+
+
+class UnsupportedError(PieError):
+    """The backend cannot serve this model or this trait; the message says why."""
+
+    code = "unsupported"
+
+
+class ArgumentError(PieError):
+    """A call got an argument of the wrong type, shape or range. Nothing was done."""
+
+    code = "argument"
+
+
+class HandleError(ArgumentError):
+    """A handle is unknown, freed, foreign, or may not be used this way. Nothing was done."""
+
+    code = "handle"
+
+
+class ResourceError(PieError):
+    """A pool, quota or limit does not allow what was asked."""
+
+    code = "resource"
+
+
+class DeviceError(PieError):
+    """A command failed on the device, or was skipped because one it depends on failed."""
+
+    code = "device"
+
+
+class ProgramError(PieError):
+    """A program cannot be found, read or compiled, or ended with an exception (its traceback is in the message)."""
+
+    code = "program"
+
+
+class TerminatedError(PieError):
+    """The inferlet was ended from outside: stopped, timed out, or chosen by the contention policy."""
+
+    code = "terminated"
+
+
+class ProtocolError(PieError):
+    """A client and a server did not understand each other."""
+
+    code = "protocol"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause such as ``; did you mean 'torch'? (known: torch, triton)`` for messages about unknown names."""
+    names = sorted(known)
+    if not names:
+        return "; none is installed"
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"{hint} (known: {', '.join(names)})"

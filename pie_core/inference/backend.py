@@ -1,0 +1,93 @@
+"""The seam between the control layer and a backend: what a backend must offer.
+
+A backend is one loaded model on one device, with the pools of every resource allocated at start. It is made of a
+`Backend` (facts and lifetime) and one handler per trait (the work). Handlers may come from other packages than the
+backend: whoever publishes a new trait also publishes handlers for the backends it knows.
+
+A handler is a plain object with one method per call of its trait, named like the call:
+
+    def forward(self, batch: Sequence[Forward]) -> Sequence[Result] | None      a Command
+    def tokenize(self, query: Tokenize) -> list[int]                            a Query
+
+Command methods run on the device thread, one batch at a time, in launch order; they may keep the device busy after
+returning only if later batches are ordered behind them. They return one result per command, in order, or `None` if
+the command declares none. The commands of one batch do not depend on each other. They must not touch the books of a
+resource except `index`, must not keep a command after returning, and must give each command a result that does not
+depend on what else is in the batch. An exception fails the batch; the device thread then runs its commands one by
+one, so that only the culprit sees it: a method must therefore be safe to run again after it raised.
+
+Query methods run on the control thread between commands: they must be quick and must not touch the device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pie_core.command import Command
+from pie_core.model import ModelInfo, ModelSpec
+from pie_core.resource import Resource
+
+Progress = Callable[[str, float | None], None]
+"""Called while a model loads with the stage ("weights") and the share done in 0..1, or None where it is unknown."""
+
+
+class Backend(ABC):
+    """A loaded model. Made by `BackendSpec.load`; used from the control thread unless said otherwise."""
+
+    @property
+    @abstractmethod
+    def info(self) -> ModelInfo:
+        """Facts about the model. Constant."""
+
+    @property
+    @abstractmethod
+    def capacity(self) -> Mapping[type[Resource], int]:
+        """How many of each resource the pools hold; physical indices run from 0. Constant."""
+
+    @abstractmethod
+    def batch_limit(self, command: type[Command]) -> int:
+        """The largest total `weight` of one batch of this command. A single heavier command still runs, alone."""
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """What the tensors live on, for people: "cpu (2 threads, float32)"."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything. Called once, after the device thread has ended."""
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """What a backend plugin registers.
+
+    `options` is a msgspec Struct whose fields are the settings that `--option name=value` sets; its defaults must
+    work. `load` checks the checkpoint and the memory before it allocates, reports progress, and raises
+    `CheckpointError`, `UnsupportedError`, `ConfigError` or `ResourceError`. It may take minutes; it is called from a
+    worker thread.
+    """
+
+    name: str
+    doc: str
+    options: type[msgspec.Struct]
+    load: Callable[[ModelSpec, Any, Progress], Backend]
+
+
+@dataclass(frozen=True)
+class HandlerSpec:
+    """One trait realized on one backend.
+
+    `trait` is a requirement string with the versions the handler was written for ("forward>=1,<2"). `build` gets the
+    loaded backend and returns the handler; it raises `UnsupportedError` if this model cannot have the trait, which
+    is then simply not among its `available_traits` (the reason is kept for the message to a program that asks).
+    """
+
+    trait: str
+    backend: str
+    build: Callable[[Any], object]

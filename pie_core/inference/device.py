@@ -1,0 +1,127 @@
+"""The device thread: the only one that touches tensors."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from pie_core.command import Command
+from pie_core.errors import DeviceError, PieError
+from pie_core.inference.wave import Batch, Entry, Wave
+
+log = structlog.get_logger(__name__)
+
+Route = Callable[[Sequence[Command]], Sequence[Any] | None]
+Completed = Callable[[], None]
+
+
+class Device(Protocol):
+    """Runs waves, one after the other, in the order they are launched."""
+
+    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+        """Start a wave and return. `completed` is called on the control thread when its results and errors are in."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was launched, then stop. Idempotent."""
+        ...
+
+
+class WaveRunner:
+    """Runs a wave on the calling thread, keeping failures to the commands they belong to."""
+
+    def __init__(self, routes: Mapping[type[Command], Route]) -> None:
+        self._routes = routes
+
+    def run(self, wave: Wave[Any]) -> None:
+        """Fill in results and errors. A command is skipped if one before it in the wave that it depends on failed."""
+        failed: dict[int, Entry] = {}  # id of a resource -> the failed command that should have written it
+        for batch in wave.batches:
+            runnable = list(range(len(batch.entries)))
+            if failed:
+                runnable = [place for place in runnable if not _skip(batch, place, failed)]
+            self._run_batch(batch, runnable)
+            for place in batch.errors:
+                failed.update((id(resource), batch.entries[place]) for resource in batch.entries[place].writes)
+
+    def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
+        results = batch.results = [None] * len(batch.entries)
+        if not places:
+            return
+        route = self._routes[batch.kind]
+        commands = [batch.entries[place].command for place in places]
+        try:
+            answers = route(commands)
+        except Exception as error:
+            if len(places) == 1:
+                batch.errors[places[0]] = _device_error(batch, error)
+                return
+            log.warning("batch.failed", call=batch.kind.__name__, size=len(places), error=str(error))
+            for place in places:
+                self._run_alone(batch, place, route)
+            return
+        if answers is not None:
+            for place, answer in zip(places, answers, strict=True):
+                results[place] = answer
+
+    def _run_alone(self, batch: Batch[Any], place: int, route: Route) -> None:
+        try:
+            answers = route([batch.entries[place].command])
+        except Exception as error:
+            batch.errors[place] = _device_error(batch, error)
+        else:
+            batch.results[place] = None if answers is None else answers[0]
+
+
+def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
+    entry = batch.entries[place]
+    for resource in (*entry.reads, *entry.writes):
+        if id(resource) in failed:
+            culprit = failed[id(resource)].command.signature().name
+            batch.errors[place] = DeviceError(f"skipped, because a {culprit} it depends on failed")
+            return True
+    return False
+
+
+def _device_error(batch: Batch[Any], error: Exception) -> PieError:
+    if isinstance(error, PieError):
+        return error
+    log.error("command.failed", call=batch.kind.__name__, traceback="".join(traceback.format_exception(error)))
+    wrapped = DeviceError(f"{batch.kind.signature().name} failed on the device: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+class ThreadDevice:
+    """A device served by a thread of its own.
+
+    `post` hands a function to the control thread (`loop.call_soon_threadsafe`).
+    """
+
+    def __init__(self, routes: Mapping[type[Command], Route], post: Callable[[Callable[[], None]], object]) -> None:
+        self._runner = WaveRunner(routes)
+        self._post = post
+        self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="pie-device", daemon=True)
+        self._thread.start()
+
+    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+        """See `Device.launch`."""
+        self._inbox.put((wave, completed))
+
+    def close(self) -> None:
+        """See `Device.close`."""
+        if self._thread.is_alive():
+            self._inbox.put(None)
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while (job := self._inbox.get()) is not None:
+            wave, completed = job
+            self._runner.run(wave)
+            self._post(completed)

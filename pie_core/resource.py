@@ -1,0 +1,103 @@
+"""The device's resources as the host knows them: KvPage and Embed, and how to add a kind.
+
+A record here holds no tensor. `index` says which physical slot of the backend's pool it stands for; everything else
+is what the host must know to check and plan a command without asking the device. Handlers read `index` and the
+command's planned fields, nothing else: the books below belong to the control layer and change under their feet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from pie_core.control.submission import Node
+    from pie_core.model import ModelInfo
+
+UNBOUND = -1
+
+
+class Resource:
+    """One physical thing out of a pool that the backend allocated at start.
+
+    `kind` names the pool in messages, in limits and on the wire. A trait that brings a new kind subclasses this and
+    lists the class in its `resources`; the backend states how many it has in `Backend.capacity`.
+    """
+
+    kind: ClassVar[str]
+    accumulates: ClassVar[bool] = False  # a write adds to what is there instead of replacing it
+    __slots__ = ("holders", "index", "readers", "uses", "writer")
+
+    def __init__(self) -> None:
+        self.index: int = UNBOUND  # physical index in the pool; UNBOUND until the allocation was granted
+        self.holders: int = 1  # address spaces and exports that hold it
+        self.uses: int = 0  # commands enqueued or in flight that touch it
+        self.writer: Node | None = None  # the last command enqueued that writes it
+        self.readers: list[Node] = []  # commands enqueued since then that read it
+
+    @classmethod
+    def create(cls, model: ModelInfo) -> Self:
+        """A fresh, empty, unbound record; the model says what its size depends on."""
+        return cls()
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.index}>"
+
+
+class KvPage(Resource):
+    """A page of the KV cache: `size` token slots. `used` and `hidden` are bit masks over the slots, low bit first.
+
+    A slot is *used* once a command that fills it is enqueued, and *hidden* while `mask_kvpage` says so. Context is
+    what is used and not hidden. Positions live on the device beside the keys.
+    """
+
+    kind = "kvpage"
+    accumulates = True
+    __slots__ = ("hidden", "size", "used")
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.used = 0
+        self.hidden = 0
+
+    @classmethod
+    def create(cls, model: ModelInfo) -> Self:
+        return cls(model.kvpage_size)
+
+    @property
+    def live(self) -> int:
+        """Bit mask of the slots that a forward pass attends to."""
+        return self.used & ~self.hidden
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the page holds, hidden ones included."""
+        return self.used.bit_count()
+
+    @property
+    def free(self) -> int:
+        """How many tokens still fit."""
+        return self.size - self.used.bit_count()
+
+    def take(self, count: int) -> list[int]:
+        """Mark the lowest `count` free slots used and return their offsets in order (`count` <= `free`)."""
+        if self.used & (self.used + 1) == 0:  # filled from the bottom without a gap: the ordinary case
+            start = self.used.bit_length()
+            offsets = list(range(start, start + count))
+        else:
+            offsets = [offset for offset in range(self.size) if not self.used >> offset & 1][:count]
+        assert len(offsets) == count and (not offsets or offsets[-1] < self.size)
+        for offset in offsets:
+            self.used |= 1 << offset
+        return offsets
+
+
+class Embed(Resource):
+    """One vector of the model's width and the position it stands at (`None`: nothing was written to it yet)."""
+
+    kind = "embed"
+    __slots__ = ("position",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position: int | None = None

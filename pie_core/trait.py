@@ -1,0 +1,54 @@
+"""A trait: a named, versioned group of calls that a backend can realize for a model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from pie_core.command import Call, Signature
+from pie_core.errors import DeclarationError
+from pie_core.resource import Resource
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Trait:
+    """The declaration that a trait plugin registers. Everything else about the trait is derived from it.
+
+    `requires` names the supertraits as requirement strings (``"allocate>=1,<2"``); `resources` the resource kinds
+    this trait introduces. Raises `DeclarationError` for a declaration that cannot work, naming trait and call.
+    """
+
+    name: str
+    version: str
+    doc: str
+    calls: tuple[type[Call], ...]
+    requires: tuple[str, ...] = ()
+    resources: tuple[type[Resource], ...] = ()
+    signatures: dict[str, Signature] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise DeclarationError(f"trait {self.name!r}: a name is lower_snake_case")
+        try:
+            Version(self.version)
+            for requirement in self.requires:
+                Requirement(requirement)
+        except (InvalidVersion, InvalidRequirement) as error:
+            raise DeclarationError(f"trait {self.name!r}: {error}") from error
+        signatures: dict[str, Signature] = {}
+        for call in self.calls:
+            signature = call.signature()
+            if signature.name in signatures:
+                raise DeclarationError(f"trait {self.name!r} declares call {signature.name!r} twice")
+            signatures[signature.name] = signature
+        object.__setattr__(self, "signatures", signatures)
+
+    @property
+    def supertraits(self) -> dict[str, Requirement]:
+        """The required traits by name."""
+        return {requirement.name: requirement for requirement in map(Requirement, self.requires)}
