@@ -1,0 +1,136 @@
+"""Trait `allocate`: pages and embeds come, go and are copied.
+
+Sharing (export, import) and freeing are bookkeeping of the control layer; copying is work for the device.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pie_core import (
+    U32,
+    ArgumentError,
+    Command,
+    ControlCall,
+    Embed,
+    Handles,
+    KvPage,
+    ModelInfo,
+    Planned,
+    Reads,
+    Space,
+    Trait,
+    Writes,
+    hookimpl,
+)
+
+
+class GetKvpageSize(ControlCall):
+    """Token slots in a KvPage of this model (8 to 32)."""
+
+    target = "model"
+    returns = U32
+
+    def apply(self, space: Space) -> int:
+        return space.model.kvpage_size
+
+
+class AllocKvpage(ControlCall):
+    """`n` fresh, empty pages.
+
+    When the pool is dry the contention policy decides who waits or gives way. More than the pool or the inferlet's
+    quota could ever hold is an error at once.
+    """
+
+    returns = Annotated[tuple[int, ...], Handles(KvPage)]
+    n: U32
+
+    def apply(self, space: Space) -> list[int]:
+        return space.allocate(KvPage, self.n)
+
+
+class DeallocKvpage(ControlCall):
+    """Give pages back, behind the commands already enqueued that use them.
+
+    A page that was freed before, is named twice or is not yours is an error, and then nothing is freed.
+    """
+
+    kv: Annotated[tuple[int, ...], Handles(KvPage)]
+
+    def apply(self, space: Space) -> None:
+        space.free(KvPage, self.kv)
+
+
+class AllocEmb(ControlCall):
+    """`n` fresh Embeds. They hold nothing until a command writes them."""
+
+    returns = Annotated[tuple[int, ...], Handles(Embed)]
+    n: U32
+
+    def apply(self, space: Space) -> list[int]:
+        return space.allocate(Embed, self.n)
+
+
+class DeallocEmb(ControlCall):
+    """Give Embeds back, behind the commands already enqueued that use them. Errors as for `dealloc_kvpage`."""
+
+    emb: Annotated[tuple[int, ...], Handles(Embed)]
+
+    def apply(self, space: Space) -> None:
+        space.free(Embed, self.emb)
+
+
+class CopyKvpage(Command):
+    """Copy tokens from page to page: keys, values, positions and whether they are hidden.
+
+    Slots `src_start` to `src_start + length` of each page of `src` go to `dst_start` onwards of the page of `dst` at
+    the same place in the list. `length=None` copies to the end of what the source page holds. What the destination
+    held in those slots is replaced; empty source slots stay empty. Ranges outside a page, lists of unequal length, a
+    page that is both source and destination: error.
+    """
+
+    src: Reads[KvPage]
+    dst: Writes[KvPage]
+    src_start: U32 = 0
+    dst_start: U32 = 0
+    length: U32 | None = None
+    lengths: Planned[tuple[int, ...]] = ()  # slots to copy, for each pair of pages
+
+    def prepare(self, model: ModelInfo) -> None:
+        if len(self.src) != len(self.dst):
+            raise ArgumentError(f"copy_kvpage: {len(self.src)} source pages for {len(self.dst)} destination pages")
+        if len({id(page) for page in (*self.src, *self.dst)}) < len({id(page) for page in self.src}) + len(self.dst):
+            raise ArgumentError("copy_kvpage: a page is named as destination twice, or as source and destination")
+        self.lengths = tuple(self._length(page) for page in self.src)
+        for source, target, length in zip(self.src, self.dst, self.lengths, strict=True):
+            _copy_books(source, target, self.src_start, self.dst_start, length)
+
+    def _length(self, source: KvPage) -> int:
+        length = self.length if self.length is not None else max(0, source.used.bit_length() - self.src_start)
+        for what, start in (("source", self.src_start), ("destination", self.dst_start)):
+            if start + length > source.size:
+                raise ArgumentError(
+                    f"copy_kvpage: {what} slots {start}..{start + length} reach past the page of {source.size} slots"
+                )
+        return length
+
+
+def _copy_books(source: KvPage, target: KvPage, src_start: int, dst_start: int, length: int) -> None:
+    window = (1 << length) - 1
+    keep = ~(window << dst_start)
+    target.used = target.used & keep | (source.used >> src_start & window) << dst_start
+    target.hidden = target.hidden & keep | (source.hidden >> src_start & window) << dst_start
+
+
+ALLOCATE = Trait(
+    name="allocate",
+    version="1.0.0",
+    doc="KvPages and Embeds: allocate, free, copy, share.",
+    calls=(GetKvpageSize, AllocKvpage, DeallocKvpage, AllocEmb, DeallocEmb, CopyKvpage),
+    resources=(KvPage, Embed),
+)
+
+
+@hookimpl
+def pie_trait() -> Trait:
+    return ALLOCATE

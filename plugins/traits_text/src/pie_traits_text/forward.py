@@ -1,0 +1,143 @@
+"""Trait `forward`: run the model."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from pie_core import (
+    ArgumentError,
+    Command,
+    ControlCall,
+    Embed,
+    HandleError,
+    KvPage,
+    Mask,
+    ModelInfo,
+    Planned,
+    Reads,
+    Space,
+    Trait,
+    Writes,
+    hookimpl,
+)
+
+
+class Forward(Command):
+    """Run the model over the tokens of `iemb`, in order.
+
+    ikv: context pages. Every token in them that is not hidden is context, with the position it was written at.
+    iemb: the tokens to run, as Embeds that were written before; at least one.
+    okv: their keys and values fill the free slots of these pages in order. May be pages of `ikv`.
+    oemb: the hidden states of the last `len(oemb)` tokens; may be Embeds of `iemb`, which are read first. An output
+        Embed stands one position after its token, where it would go if it were fed back as input.
+    mask: `len(iemb)` rows; a column for every token held by `ikv` (hidden ones too), page by page, then one for every
+        token of `iemb`. True = may attend. It replaces causality; hidden tokens stay hidden. Without it a token sees
+        the context and the new tokens at its own position and below. A token that may see nothing gets zeros from
+        attention.
+
+    Errors, before anything runs: `okv` without room, `oemb` longer than `iemb`, an Embed that was never written or is
+    named twice in `oemb`, a page named twice in `okv`, a page in `okv` that someone else holds too, a mask of the
+    wrong shape.
+    """
+
+    heavy = True
+    ikv: Reads[KvPage]
+    iemb: Reads[Embed]
+    okv: Writes[KvPage]
+    oemb: Writes[Embed]
+    mask: Mask | None = None
+    live: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its visible slots before this call
+    held: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its used slots; only when there is a mask
+    slots: Planned[tuple[tuple[int, int], ...]] = ()  # for each token: (place of the page in okv, slot in the page)
+    positions: Planned[tuple[int, ...]] = ()  # for each token
+
+    @property
+    def weight(self) -> int:
+        return len(self.iemb)
+
+    def prepare(self, model: ModelInfo) -> None:
+        positions = [embed.position for embed in self.iemb]
+        self._check(positions)
+        self.live = tuple([page.used & ~page.hidden for page in self.ikv])
+        if self.mask is not None:
+            self.held = tuple([page.used for page in self.ikv])
+        self.slots = tuple(self._fill(len(positions)))
+        self.positions = tuple(positions)  # type: ignore[arg-type]  # `_check` refused the unwritten ones
+        for embed, position in zip(self.oemb, self.positions[len(positions) - len(self.oemb) :], strict=True):
+            embed.position = position + 1
+
+    def _check(self, positions: list[int | None]) -> None:
+        count = len(positions)
+        if count == 0:
+            raise ArgumentError("forward: `iemb` is empty; name at least one Embed to run")
+        if None in positions:
+            raise HandleError(f"forward: Embed {positions.index(None)} of `iemb` was never written; embed_txt it first")
+        if len(self.oemb) > count:
+            raise ArgumentError(f"forward: `oemb` has {len(self.oemb)} Embeds for {count} tokens; name {count} at most")
+        if len(self.oemb) > 1 and len(set(map(id, self.oemb))) < len(self.oemb):
+            raise HandleError("forward: an Embed is named twice in `oemb`")
+        if len(self.okv) > 1 and len(set(map(id, self.okv))) < len(self.okv):
+            raise HandleError("forward: a page is named twice in `okv`")
+        free = sum([page.free for page in self.okv])
+        if free < count:
+            raise ArgumentError(f"forward: `okv` has {free} free slots for {count} tokens; allocate more pages")
+        if self.mask is not None:
+            self._check_mask(self.mask, count)
+
+    def _check_mask(self, mask: Mask, count: int) -> None:
+        columns = sum(page.tokens for page in self.ikv) + count
+        if (mask.rows, mask.cols) != (count, columns):
+            raise ArgumentError(
+                f"forward: mask is {mask.rows}x{mask.cols}; for {count} tokens over {columns - count} context tokens "
+                f"it must be {count}x{columns}"
+            )
+
+    def _fill(self, count: int) -> list[tuple[int, int]]:
+        taken: list[tuple[int, int]] = []
+        for place, page in enumerate(self.okv):
+            wanted = min(page.free, count - len(taken))
+            if wanted:
+                taken += [(place, offset) for offset in page.take(wanted)]
+        return taken
+
+
+class MaskKvpage(ControlCall):
+    """Hide or show tokens of pages for every command enqueued from now on.
+
+    kv: the pages. mask: one value per token held, page by page, or one per slot (values of empty slots are ignored);
+    True = visible. A hidden token can be shown again. Wrong length, or a page that someone else holds too: error.
+    """
+
+    kv: Writes[KvPage]
+    mask: Mask
+
+    def apply(self, space: Space) -> None:
+        held = [[slot for slot in range(page.size) if page.used >> slot & 1] for page in self.kv]
+        tokens, slots = sum(map(len, held)), sum(page.size for page in self.kv)
+        values = self.mask.data
+        if len(values) not in (tokens, slots):
+            raise ArgumentError(
+                f"mask_kvpage: {len(values)} values for pages that hold {tokens} tokens in {slots} slots"
+            )
+        if len(values) == slots:
+            starts = range(0, slots, self.kv[0].size) if self.kv else range(0)
+            values = bytes(
+                chain.from_iterable([values[at + slot] for slot in of] for at, of in zip(starts, held, strict=True))
+            )
+        shown = iter(values)
+        for page, of in zip(self.kv, held, strict=True):
+            page.hidden = sum(1 << slot for slot in of if not next(shown))
+
+
+FORWARD = Trait(
+    name="forward",
+    version="1.0.0",
+    doc="Run the model over Embeds, with pages as context.",
+    calls=(Forward, MaskKvpage),
+    requires=("allocate>=1,<2",),
+)
+
+
+@hookimpl
+def pie_trait() -> Trait:
+    return FORWARD

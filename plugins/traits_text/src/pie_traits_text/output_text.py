@@ -1,0 +1,55 @@
+"""Trait `output_text`: an Embed becomes a next-token distribution."""
+
+from __future__ import annotations
+
+from array import array
+
+import msgspec
+
+from pie_core import U32, ArgumentError, Command, Embed, HandleError, ModelInfo, Reads, Trait, hookimpl
+
+
+class Dist(msgspec.Struct, frozen=True):
+    """A next-token distribution: the `top_k` most probable tokens and what is left.
+
+    Sorted by falling probability; among equal ones the lower id first. Probabilities are of the whole vocabulary's
+    softmax, so that `sum(probs) + rest` is 1 up to rounding.
+    """
+
+    ids: array[int]  # typecode "I"
+    probs: array[float]  # typecode "f"
+    rest: float  # probability mass of the tokens left out
+
+
+class GetNextDist(Command):
+    """The next-token distribution at an Embed that `forward` wrote.
+
+    `top_k` bounds how many tokens it lists; None gives the whole vocabulary. Errors: more or fewer than one Embed, an
+    Embed that was never written, `top_k` of 0.
+    """
+
+    returns = Dist
+    emb: Reads[Embed]
+    top_k: U32 | None = 256
+
+    def prepare(self, model: ModelInfo) -> None:
+        if len(self.emb) != 1:
+            raise ArgumentError(f"get_next_dist: one Embed is wanted, got {len(self.emb)}")
+        if self.emb[0].position is None:
+            raise HandleError("get_next_dist: the Embed was never written; run forward with it in `oemb` first")
+        if self.top_k == 0:
+            raise ArgumentError("get_next_dist: top_k is 0; name at least 1, or None for the whole vocabulary")
+
+
+OUTPUT_TEXT = Trait(
+    name="output_text",
+    version="1.0.0",
+    doc="Distributions out: hidden states become next-token probabilities.",
+    calls=(GetNextDist,),
+    requires=("allocate>=1,<2",),
+)
+
+
+@hookimpl
+def pie_trait() -> Trait:
+    return OUTPUT_TEXT
