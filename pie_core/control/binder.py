@@ -1,0 +1,84 @@
+"""From what a guest passed to a command ready to enqueue: checks, defaults, handles to resources.
+
+Compiled once per call from its declaration; this is where "anything wrong is an error to that inferlet only" happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pie_core.command import Call
+from pie_core.errors import ArgumentError
+from pie_core.resource import Resource
+from pie_core.schema import Access, ValueType
+
+if TYPE_CHECKING:
+    from pie_core.control.space import Space
+
+Bound = tuple[Call, list[Resource], list[Resource]]
+Collect = Callable[["Space", Any, list[Resource], list[Resource]], Any]
+
+
+class Binder:
+    """Turns positional arguments into one call; `bind` returns it with the resources it reads and writes."""
+
+    __slots__ = ("_defaults", "_steps", "call", "name", "required")
+
+    def __init__(self, call: type[Call]) -> None:
+        signature = call.signature()
+        self.call = call
+        self.name = signature.name
+        self.required = sum(parameter.required for parameter in signature.parameters)
+        self._defaults = tuple(parameter.default for parameter in signature.parameters)
+        self._steps = [_step(p.type, f"{self.name}: argument `{p.name}`") for p in signature.parameters]
+
+    def bind(self, space: Space, arguments: Sequence[Any]) -> Bound:
+        """Raises `ArgumentError` or `HandleError`; nothing was done then."""
+        if not self.required <= len(arguments) <= len(self._steps):
+            raise ArgumentError(f"{self.name} takes {self._expected()} arguments, got {len(arguments)}")
+        if len(arguments) < len(self._defaults):
+            arguments = (*arguments, *self._defaults[len(arguments) :])
+        reads: list[Resource] = []
+        writes: list[Resource] = []
+        values = [step(space, argument, reads, writes) for step, argument in zip(self._steps, arguments, strict=True)]
+        return self.call(*values), reads, writes
+
+    def _expected(self) -> str:
+        total = len(self._steps)
+        return str(total) if self.required == total else f"{self.required} to {total}"
+
+
+def _step(kind: ValueType, where: str) -> Collect:
+    if kind.resource is None or kind.access is Access.FREE:
+        check = kind.check
+        return lambda space, value, reads, writes: check(value, where)
+    return _resources(kind, kind.resource, where)
+
+
+def _resources(kind: ValueType, resource: type[Resource], where: str) -> Collect:
+    check, optional, writing = kind.check, kind.optional, kind.access is Access.WRITE
+
+    def collect(space: Space, value: Any, reads: list[Resource], writes: list[Resource]) -> Any:
+        if value is None and optional:
+            return None
+        found = space.resolve(resource, check(value, where), where)
+        if writing:
+            space.check_writable(found, where)
+        (writes if writing else reads).extend(found)
+        return found
+
+    return collect
+
+
+def bind_values(call: type[Call], arguments: Sequence[Any]) -> Call:
+    """A call that names no resources, from positional arguments. Raises `ArgumentError`."""
+    parameters = call.signature().parameters
+    required = sum(parameter.required for parameter in parameters)
+    if not required <= len(arguments) <= len(parameters):
+        raise ArgumentError(f"{call.signature().name} takes {required} arguments, got {len(arguments)}")
+    checked = [
+        parameter.type.check(argument, f"{call.signature().name}: argument `{parameter.name}`")
+        for parameter, argument in zip(parameters, arguments, strict=False)
+    ]
+    return call(*checked)

@@ -1,0 +1,45 @@
+"""Dependencies between commands, from what they read and write.
+
+Read after write, write after read and write after write, over all queues: whatever order batching chooses gives the
+tensors that running the commands one by one in the order of enqueueing gives. "After" means launched after: the
+device runs what it is handed in order.
+"""
+
+from __future__ import annotations
+
+from pie_core.control.submission import Node, Submission
+
+_SWEEP = 8  # readers remembered before those already launched are forgotten
+
+
+def link(submission: Submission) -> None:
+    """Enter `submission` into the books of what it touches and make it wait for what must go first."""
+    for resource in submission.reads:
+        writer = resource.writer
+        if writer is not None and not writer.launched:
+            writer.block(submission)
+        readers = resource.readers
+        if len(readers) >= _SWEEP:
+            readers[:] = [reader for reader in readers if not reader.launched]
+        readers.append(submission)
+    for resource in submission.writes:
+        writer = resource.writer
+        if writer is not None and writer is not submission and not writer.launched:
+            writer.block(submission)
+        for reader in resource.readers:
+            if reader is not submission and not reader.launched:
+                reader.block(submission)
+        resource.readers.clear()
+        resource.writer = submission
+
+
+def unblock(node: Node) -> list[Submission]:
+    """`node` is launched (or never will be): the successors that wait for nothing else now, in order."""
+    node.launched = True
+    successors, node.successors = node.successors, None
+    ready = []
+    for successor in successors or ():
+        successor.blockers -= 1
+        if successor.blockers == 0:
+            ready.append(successor)
+    return ready

@@ -1,0 +1,150 @@
+"""One inferlet's virtual address space: handles, queues, quota. The inferlet's door to the control layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pie_core.control.queue import Queue
+from pie_core.errors import HandleError, ResourceError, TerminatedError
+from pie_core.resource import KvPage, Resource
+
+if TYPE_CHECKING:
+    from pie_core.control.exports import Export
+    from pie_core.control.layer import ControlLayer
+    from pie_core.model import ModelInfo
+
+R = TypeVar("R", bound=Resource)
+
+MAX_QUEUES = 1024
+
+
+class Space:
+    """Everything an inferlet holds of one model. Handles are numbers that no other inferlet's handle equals."""
+
+    def __init__(
+        self,
+        layer: ControlLayer,
+        owner: str,
+        user: str,
+        arrival: int,
+        quota: Mapping[type[Resource], int],
+    ) -> None:
+        self.owner = owner  # the inferlet's id, for messages
+        self.user = user  # whose namespace exports live in
+        self.arrival = arrival
+        self.ended: TerminatedError | None = None
+        self.queues: dict[int, Queue] = {}
+        self._layer = layer
+        self._quota = quota
+        self._held: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model this space belongs to."""
+        return self._layer.model
+
+    @property
+    def model_kinds(self) -> Sequence[type[Resource]]:
+        """The resource kinds there are."""
+        return self._layer.kinds
+
+    def create_queue(self) -> int:
+        """Handle of a new queue."""
+        self.check_alive()
+        if len(self.queues) >= MAX_QUEUES:
+            raise ResourceError(f"create_queue: an inferlet may have {MAX_QUEUES} queues; reuse some")
+        handle = self._layer.next_handle()
+        self.queues[handle] = Queue(handle, self)
+        return handle
+
+    def queue(self, handle: int, where: str) -> Queue:
+        """The queue behind a handle."""
+        queue = self.queues.get(handle) if isinstance(handle, int) else None
+        if queue is None:
+            raise HandleError(f"{where}: {handle!r} is not a queue of this inferlet")
+        return queue
+
+    def call(self, name: str, queue: int | None, arguments: Sequence[Any]) -> Any:
+        """Make a declared call: the result, or a `Ticket` if it is a command. Raises `PieError`, nothing done then."""
+        return self._layer.call(self, name, queue, arguments)
+
+    def resolve(self, kind: type[R], handles: Sequence[int], where: str) -> tuple[R, ...]:
+        """The resources behind handles."""
+        table = self._held[kind]
+        try:
+            return tuple([table[handle] for handle in handles])
+        except (KeyError, TypeError):
+            wrong = next(h for h in handles if not (isinstance(h, int) and h in table))
+            raise HandleError(
+                f"{where}: {wrong!r} is not a {kind.kind} of this inferlet; it was freed before or never allocated"
+            ) from None
+
+    def check_writable(self, resources: Sequence[Resource], where: str) -> None:
+        """Refuse to write what someone else holds too."""
+        for resource in resources:
+            if resource.holders > 1:
+                raise HandleError(
+                    f"{where}: the {resource.kind} is shared with {resource.holders - 1} other holder(s) and thus "
+                    "read-only; allocate a fresh one and copy_kvpage it first"
+                )
+
+    def allocate(self, kind: type[Resource], count: int) -> list[int]:
+        """Handles of `count` fresh resources. They may be bound to physical ones later, if the pool is dry now."""
+        held = len(self._held[kind])
+        limit = min(self._quota.get(kind, self._layer.capacity[kind]), self._layer.capacity[kind])
+        if held + count > limit:
+            raise ResourceError(
+                f"{count} {kind.kind}s asked for, {held} held: over the {limit} that one inferlet may hold; free some, "
+                "or start the server with a larger pool"
+            )
+        records = [kind.create(self.model) for _ in range(count)]
+        self._layer.allocate(self, kind, records)
+        return self._adopt(kind, records)
+
+    def free(self, kind: type[Resource], handles: Sequence[int]) -> None:
+        """Let go of resources. All or nothing."""
+        table = self._held[kind]
+        records = self.resolve(kind, handles, f"dealloc of {kind.kind}")
+        if len(set(handles)) < len(handles):
+            raise HandleError(f"dealloc of {kind.kind}: a handle is named twice")
+        for handle in handles:
+            del table[handle]
+        self._layer.drop(records)
+
+    def export(self, handles: Sequence[int], name: str, ttl: float | None) -> None:
+        """Publish pages under a name in the user's namespace. They become read-only for everyone."""
+        self._layer.export(self, self.resolve(KvPage, handles, "export_kvpage"), name, ttl)
+
+    def import_(self, name: str) -> list[int]:
+        """Handles of pages published under a name, in their order."""
+        return self._adopt(KvPage, self._layer.import_(self, name))
+
+    def exports(self) -> list[Export]:
+        """What the user has published."""
+        return self._layer.exports_of(self.user)
+
+    def release(self, name: str) -> None:
+        """Withdraw a name; its pages go when nobody holds them."""
+        self._layer.release(self.user, name)
+
+    def holds(self, kind: type[Resource]) -> int:
+        """How many of a kind are held."""
+        return len(self._held[kind])
+
+    def check_alive(self) -> None:
+        """Raise why this inferlet was ended, if it was."""
+        if self.ended is not None:
+            raise self.ended
+
+    def surrender(self) -> list[Resource]:
+        """Empty the tables and return what was in them; used when the inferlet ends."""
+        records = [record for table in self._held.values() for record in table.values()]
+        for table in self._held.values():
+            table.clear()
+        return records
+
+    def _adopt(self, kind: type[Resource], records: Sequence[Resource]) -> list[int]:
+        handles = [self._layer.next_handle() for _ in records]
+        self._held[kind].update(zip(handles, records, strict=True))
+        return handles

@@ -1,0 +1,89 @@
+"""One enqueued command and what the control layer must remember of it until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pie_core.control.ticket import Ticket
+
+if TYPE_CHECKING:
+    from pie_core.command import Command
+    from pie_core.control.queue import Queue
+    from pie_core.control.space import Space
+    from pie_core.errors import PieError
+    from pie_core.resource import Resource
+
+
+class Node:
+    """Something that others may have to wait for: waiting (`blockers` > 0) -> ready -> launched."""
+
+    __slots__ = ("blockers", "launched", "reads", "successors", "writes")
+
+    def __init__(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> None:
+        self.reads = reads
+        self.writes = writes
+        self.blockers = 0
+        self.successors: list[Submission] | None = None
+        self.launched = False
+
+    def block(self, successor: Submission) -> None:
+        """Make `successor` wait until this one is launched."""
+        successor.blockers += 1
+        if self.successors is None:
+            self.successors = [successor]
+        else:
+            self.successors.append(successor)
+
+
+class Allocation(Node):
+    """Fresh resources that wait for room in their pool; launched when it grants them."""
+
+    __slots__ = ("space",)
+
+    def __init__(self, space: Space, records: Sequence[Resource]) -> None:
+        super().__init__((), records)
+        self.space = space
+
+
+class Submission(Node):
+    """One enqueued command: launched, then done with a result or an error."""
+
+    __slots__ = ("barriers", "command", "done", "enqueued_at", "error", "queue", "seq", "ticket", "weight")
+
+    def __init__(
+        self,
+        command: Command,
+        queue: Queue,
+        seq: int,
+        reads: Sequence[Resource],
+        writes: Sequence[Resource],
+        enqueued_at: float,
+    ) -> None:
+        super().__init__(reads, writes)
+        self.command = command
+        self.queue = queue
+        self.seq = seq
+        self.enqueued_at = enqueued_at
+        self.weight = command.weight
+        self.ticket = Ticket()
+        self.barriers: list[Barrier] | None = None
+        self.done = False
+        self.error: PieError | None = None
+
+
+class Barrier:
+    """A `synchronize`: done when every command enqueued before it in its queue is done."""
+
+    __slots__ = ("outstanding", "queue", "ticket")
+
+    def __init__(self, queue: Queue, outstanding: int) -> None:
+        self.queue = queue
+        self.outstanding = outstanding
+        self.ticket = Ticket()
+
+    def passed(self) -> None:
+        """One of the commands is done."""
+        self.outstanding -= 1
+        if self.outstanding == 0:
+            self.queue.report(self.ticket)
