@@ -1,0 +1,70 @@
+"""What a program that runs inside a pie-core server imports.
+
+The calls of the installed traits (`forward`, `embed_txt`, `get_next_dist`, ...) and of the runtime (`send`,
+`receive`, ...) are here by name; `Context`, samplers and stop conditions are a small library on top of them.
+"""
+
+from typing import Any
+
+from inferlet import calls as _calls
+from inferlet.chat import render_chat
+from inferlet.context import Context
+from inferlet.dist import Dist
+from inferlet.errors import (
+    ArgumentError,
+    DeviceError,
+    HandleError,
+    PieError,
+    ResourceError,
+    TerminatedError,
+    TraitError,
+)
+from inferlet.future import Future
+from inferlet.handles import Embed, KvPage, Queue
+from inferlet.model import (
+    Model,
+    available_models,
+    create_queue,
+    flags,
+    get_auto_model,
+    get_model,
+    models_with_traits,
+)
+from inferlet.sampling import greedy, sampling, typical
+from inferlet.stopping import any_of, ends_with, max_tokens
+from inferlet.streaming import TextDecoder
+
+__all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
+    "ArgumentError",
+    "Context",
+    "DeviceError",
+    "Dist",
+    "Embed",
+    "Future",
+    "HandleError",
+    "KvPage",
+    "Model",
+    "PieError",
+    "Queue",
+    "ResourceError",
+    "TerminatedError",
+    "TextDecoder",
+    "TraitError",
+    "any_of",
+    "available_models",
+    "create_queue",
+    "ends_with",
+    "flags",
+    "get_auto_model",
+    "get_model",
+    "greedy",
+    "max_tokens",
+    "models_with_traits",
+    "render_chat",
+    "sampling",
+    "typical",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_calls, name)

@@ -1,0 +1,237 @@
+"""`Context`: a growing text with its KV cache. The convenient way to generate; go below it at any point."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
+
+from inferlet import calls
+from inferlet.chat import render_turn
+from inferlet.dist import Dist
+from inferlet.errors import ArgumentError, PieError
+from inferlet.handles import Embed, Queue
+from inferlet.host import host
+from inferlet.model import Model
+from inferlet.pages import PageTable
+from inferlet.sampling import Constraint, Sampler, greedy
+from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
+from inferlet.streaming import TextDecoder
+
+CHUNK = 1024  # tokens run in one forward pass while filling
+
+
+class Context:
+    """Tokens, the pages that hold their keys and values, and the tokens still to be run.
+
+    Filling is lazy: tokens are run when the next distribution is needed, all but the last when the context is forked
+    or exported. Freed by `close`, at the end of a `with` block, or with the object.
+    """
+
+    _closed = True  # until there is something to give back
+
+    def __init__(self, model: Model) -> None:
+        self._host = host()
+        self.model = model
+        self.queue = model.create_queue()
+        self.tokens: list[int] = []  # all of them, pending ones included
+        self._table = PageTable(self.queue, model.kvpage_size)
+        self._out: list[Embed] = []  # one Embed, for the next token in and the hidden state out
+        self._hidden: set[int] = set()  # positions that are masked
+        self._closed = False
+
+    # filling
+
+    async def fill(self, text: str) -> None:
+        """Append text."""
+        self.fill_tokens(calls.tokenize(self.queue, text))
+
+    def fill_tokens(self, tokens: Iterable[int]) -> None:
+        """Append tokens."""
+        self._check_open()
+        if not self.tokens and self.model.bos_token is not None:
+            self.tokens.append(self.model.bos_token)
+        self.tokens += tokens
+
+    async def system(self, text: str) -> None:
+        """Append a system turn, in the model's chat template."""
+        await self._turn("system", text)
+
+    async def user(self, text: str) -> None:
+        """Append a user turn and open the assistant's."""
+        await self._turn("user", text)
+
+    # generating
+
+    async def next_dist(self, top_k: int | None = 256) -> Dist:
+        """The distribution of the next token. The context must not be empty."""
+        self._run(len(self.tokens))
+        dist: Dist = await calls.get_next_dist(self.queue, self._out, top_k)
+        return dist
+
+    async def generate(
+        self,
+        sampler: Sampler | None = None,
+        stop: Stop | None = None,
+        constraints: Sequence[Constraint] = (),
+    ) -> str:
+        """Generate until `stop` says so, the model ends its answer, or the model's range is full; the text."""
+        return "".join([piece async for piece in self.stream(sampler, stop, constraints)])
+
+    async def generate_until(
+        self,
+        max_token: int | None = None,
+        stop: str | Sequence[str] = (),
+        sampler: Sampler | None = None,
+        constraints: Sequence[Constraint] = (),
+    ) -> str:
+        """Generate at most `max_token` tokens, up to the first of the `stop` strings, which is not part of the text."""
+        endings = [stop] if isinstance(stop, str) else list(stop)
+        conditions = [max_tokens(max_token)] if max_token is not None else []
+        text = await self.generate(sampler, any_of(*conditions, ends_with(*endings)), constraints)
+        return cut(text, endings)
+
+    async def stream(
+        self,
+        sampler: Sampler | None = None,
+        stop: Stop | None = None,
+        constraints: Sequence[Constraint] = (),
+    ) -> AsyncIterator[str]:
+        """The text in pieces, as whole characters, while it is generated."""
+        sample = sampler or greedy()
+        decoder = TextDecoder(lambda ids: calls.detokenize(self.queue, list(ids)))
+        answer: list[int] = []
+        text = ""
+        while len(self.tokens) < self.model.max_position and not (stop is not None and stop(answer, text)):
+            dist = await self.next_dist()
+            for constraint in constraints:
+                dist = constraint(dist, answer)
+            token = sample(dist)
+            if token in self.model.eos_tokens:
+                break
+            answer.append(token)
+            self.tokens.append(token)
+            piece = decoder.add(token)
+            text += piece
+            if piece:
+                yield piece
+        rest = decoder.flush()
+        if rest:
+            yield rest
+
+    # shaping
+
+    def fork(self) -> Context:
+        """A second context with the same tokens: full pages are shared, the partial one is copied."""
+        self._check_open()
+        self._run(len(self.tokens) - 1)
+        child = Context.__new__(Context)
+        child.__dict__.update(self.__dict__)
+        child.queue = self.model.create_queue()
+        child.tokens = list(self.tokens)
+        child._table = self._table.fork()
+        child._out = []
+        child._hidden = set(self._hidden)
+        if child._table.tokens == len(child.tokens):  # the last hidden state stays with the parent: run it again
+            child._table.truncate(len(child.tokens) - 1)
+        return child
+
+    def truncate(self, count: int) -> None:
+        """Keep the first `count` tokens; what is kept is not computed again."""
+        self._check_open()
+        if not 0 <= count <= len(self.tokens):
+            raise ArgumentError(f"truncate: {count} is outside the context of {len(self.tokens)} tokens")
+        del self.tokens[count:]
+        # the last token is run again when the next distribution is needed, so its old place must be free
+        self._table.truncate(min(self._table.tokens, max(count - 1, 0)))
+
+    def mask(self, positions: range, visible: bool = False) -> None:
+        """Hide the tokens at `positions` from all that follows (or show them again)."""
+        self._run(len(self.tokens) - 1)
+        size, table = self.model.kvpage_size, self._table
+        inside = {position for position in positions if 0 <= position < table.tokens}
+        self._hidden = self._hidden - inside if visible else self._hidden | inside
+        for place in sorted({position // size for position in inside}):
+            page = table.pages[place]
+            if page is not None:
+                shown = [place * size + slot not in self._hidden for slot in range(size)]
+                calls.mask_kvpage(self.queue, [page.handle], shown)
+
+    def drop_masked_pages(self) -> int:
+        """Free the pages of which every token is hidden; how many."""
+        size, table = self.model.kvpage_size, self._table
+        dropped = [
+            place
+            for place, page in enumerate(table.pages[: table.tokens // size])
+            if page is not None and all(place * size + slot in self._hidden for slot in range(size))
+        ]
+        table.drop(dropped)
+        return len(dropped)
+
+    def export(self, name: str, ttl: float | None = None) -> None:
+        """Publish the pages of all tokens under a name; `Context.open` starts from them."""
+        self._run(len(self.tokens))
+        if any(page is None for page in self._table.pages):
+            raise PieError("export: pages of this context were dropped; export before masking")
+        calls.export_kvpage(self._table.handles(), name, ttl)
+        fresh = self._table.fork()  # the exported partial page is read-only now; go on with a copy
+        self._table.drop(range(len(self._table.pages)))
+        self._table = fresh
+
+    @classmethod
+    def open(cls, model: Model, name: str, tokens: Sequence[int]) -> Context:
+        """A context that starts with the exported pages of `tokens`; fill something before generating."""
+        context = cls(model)
+        context.tokens = list(tokens)
+        context._table.adopt(calls.import_kvpage(name), len(tokens))
+        return context
+
+    def close(self) -> None:
+        """Give everything back. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        _release(self.queue, self._table, self._out)
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._host.defer(partial(_release, self.queue, self._table, self._out))
+
+    # running
+
+    def _run(self, upto: int) -> None:
+        """Enqueue forward passes for the tokens before `upto` that were not run; the last one's state is in `_out`."""
+        self._check_open()
+        table, queue = self._table, self.queue
+        if not self.tokens:
+            raise ArgumentError("the context is empty; fill something first")
+        if not self._out:
+            self._out = calls.alloc_emb(queue, 1)
+        while table.tokens < upto:
+            first = table.tokens
+            tokens = self.tokens[first : min(upto, first + CHUNK)]
+            embeds = self._out if len(tokens) == 1 else calls.alloc_emb(queue, len(tokens))
+            calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
+            context = table.handles()
+            written = table.reserve(len(tokens))
+            calls.forward(queue, context, embeds, written, self._out)
+            if embeds is not self._out:
+                calls.dealloc_emb(queue, embeds)
+
+    async def _turn(self, role: str, text: str) -> None:
+        await self.fill(render_turn(self.model.prompt_template, role, text, first=not self.tokens))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PieError("this context was closed")
+
+
+def _release(queue: Queue, table: PageTable, embeds: list[Embed]) -> None:
+    table.drop(range(len(table.pages)))
+    if embeds:
+        calls.dealloc_emb(queue, embeds)

@@ -1,0 +1,104 @@
+"""The page table of a context: token i lives in slot i % size of page i // size. Pages may be shared by forks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from inferlet import calls
+from inferlet.handles import KvPage, Queue
+
+
+class SharedPage:
+    """A page and how many contexts of this program hold it."""
+
+    __slots__ = ("handle", "holders")
+
+    def __init__(self, handle: KvPage) -> None:
+        self.handle = handle
+        self.holders = 1
+
+
+class PageTable:
+    """Pages of one context, in order. A dropped page leaves a gap, so that positions stay what they were."""
+
+    def __init__(self, queue: Queue, page_size: int) -> None:
+        self._queue = queue
+        self.page_size = page_size
+        self.pages: list[SharedPage | None] = []
+        self.tokens = 0  # written so far, dropped ones included
+        self._handles: list[KvPage] | None = []
+
+    def handles(self) -> list[KvPage]:
+        """The pages that are left."""
+        if self._handles is None:
+            self._handles = [page.handle for page in self.pages if page is not None]
+        return self._handles
+
+    def reserve(self, count: int) -> list[KvPage]:
+        """Make room for `count` more tokens; the pages they will go to, in order."""
+        lacking = -(-(self.tokens + count) // self.page_size) - len(self.pages)
+        if lacking > 0:
+            self.pages += map(SharedPage, calls.alloc_kvpage(self._queue, lacking))
+            self._handles = None
+        first = self.tokens // self.page_size
+        self.tokens += count
+        return [page.handle for page in self.pages[first:] if page is not None]
+
+    def fork(self) -> PageTable:
+        """A table that shares the full pages and has a copy of the partial one."""
+        child = PageTable(self._queue, self.page_size)
+        child.tokens = self.tokens
+        full = self.tokens // self.page_size
+        child.pages = self.pages[:full]
+        for page in child.pages:
+            if page is not None:
+                page.holders += 1
+        if self.tokens % self.page_size:
+            partial = self.pages[full]
+            child.pages.append(None if partial is None else SharedPage(self._copy(partial.handle)))
+        child._handles = None
+        return child
+
+    def truncate(self, count: int) -> None:
+        """Keep the first `count` tokens. A page cut in the middle is copied, not computed again."""
+        kept = -(-count // self.page_size)
+        self.drop(range(kept, len(self.pages)))
+        del self.pages[kept:]
+        last = self.pages[-1] if self.pages else None
+        inside = count % self.page_size
+        if inside and last is not None and count < self.tokens:
+            fresh = SharedPage(self._copy(last.handle, inside))
+            self.drop([kept - 1])
+            self.pages[kept - 1] = fresh
+        self.tokens = count
+        self._handles = None
+
+    def drop(self, places: Iterable[int]) -> None:
+        """Let pages go, by place; they leave gaps."""
+        gone: list[KvPage] = []
+        for place in places:
+            page, self.pages[place] = self.pages[place], None
+            if page is not None:
+                page.holders -= 1
+                if page.holders == 0:
+                    gone.append(page.handle)
+        self._handles = None
+        if gone:
+            calls.dealloc_kvpage(self._queue, gone)
+
+    def adopt(self, pages: Sequence[KvPage], tokens: int) -> None:
+        """Start from pages someone else wrote. A partial last one is copied, so that it can be written."""
+        assert not self.pages
+        self.pages = [SharedPage(page) for page in pages]
+        self.tokens = tokens
+        if tokens % self.page_size:
+            shared = self.pages[-1]
+            assert shared is not None
+            self.pages[-1] = SharedPage(self._copy(shared.handle))
+            calls.dealloc_kvpage(self._queue, [shared.handle])
+        self._handles = None
+
+    def _copy(self, page: KvPage, length: int | None = None) -> KvPage:
+        fresh: list[KvPage] = calls.alloc_kvpage(self._queue, 1)
+        calls.copy_kvpage(self._queue, [page], fresh, 0, 0, length)
+        return fresh[0]

@@ -1,0 +1,1 @@
+"""APPLICATION LAYER: programs, their lives, their messages and limits. Tiers run them; everything else is shared."""

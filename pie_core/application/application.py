@@ -1,0 +1,161 @@
+"""Launches inferlets, stops them, and sees to it that nothing is left when one ends, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from pie_core.application.events import Ended
+from pie_core.application.host import Host
+from pie_core.application.inferlet import Inferlet
+from pie_core.application.limits import Limits
+from pie_core.application.manifest import parse_flags
+from pie_core.application.program import Program
+from pie_core.application.tier import Tier
+from pie_core.control.space import Space
+from pie_core.errors import ArgumentError, PieError, ResourceError, TerminatedError, TraitError, nearest
+from pie_core.loaded import LoadedModel
+from pie_core.resource import Embed, KvPage, Resource
+
+log = structlog.get_logger(__name__)
+
+
+class Application:
+    """All inferlets of a server. Use as an async context manager; on exit every inferlet is stopped."""
+
+    def __init__(
+        self,
+        models: Mapping[str, LoadedModel],
+        tier: Tier,
+        limits: Limits | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(6),
+    ) -> None:
+        self.models = models
+        self.limits = limits or Limits()
+        self.inferlets: dict[str, Inferlet] = {}
+        self._tier = tier
+        self._new_id = new_id
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shut_down("the server shuts down")
+
+    async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
+        """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
+        if len(self.inferlets) >= self.limits.max_inferlets:
+            raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
+        self._check_sizes(program, arguments)
+        await self._tier.prepare(program)
+        self._check_traits(program)
+        manifest = program.manifest
+        flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
+        inferlet = Inferlet(
+            self._new_id(), user, program, list(arguments), flags, self.limits, time.monotonic(), self._open_space
+        )
+        self.inferlets[inferlet.id] = inferlet
+        self._running[inferlet.id] = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}")
+        log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=self._tier.name)
+        return inferlet
+
+    def find(self, instance_id: str, user: str | None = None) -> Inferlet:
+        """A running inferlet by id; of a user, if one is named. Raises `ArgumentError`."""
+        inferlet = self.inferlets.get(instance_id)
+        if inferlet is None or (user is not None and inferlet.user != user):
+            mine = [i.id for i in self.inferlets.values() if user is None or i.user == user]
+            raise ArgumentError(f"no running inferlet has the id {instance_id!r}{nearest(instance_id, mine)}")
+        return inferlet
+
+    def stop(self, inferlet: Inferlet, why: str) -> None:
+        """End an inferlet from outside, now. What it holds is free when this returns."""
+        self._end(inferlet, Ended("stopped", code=TerminatedError.code, error=why))
+
+    def evicted(self, space: Space, why: TerminatedError) -> None:
+        """The control layer has ended an inferlet."""
+        if space.owner in self.inferlets:
+            self._end(self.inferlets[space.owner], Ended("terminated", code=why.code, error=str(why)))
+
+    def list(self, user: str | None = None) -> list[Mapping[str, Any]]:
+        """Facts about the running inferlets (of a user), oldest first."""
+        now = time.monotonic()
+        return [i.facts(now) for i in self.inferlets.values() if user is None or i.user == user]
+
+    async def shut_down(self, why: str) -> None:
+        """Stop all inferlets and wait until their tasks are gone."""
+        for inferlet in list(self.inferlets.values()):
+            self.stop(inferlet, why)
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def _live(self, inferlet: Inferlet) -> None:
+        host = Host(inferlet, self.models, asyncio.get_running_loop().call_later)
+        outcome = Ended("stopped", code=TerminatedError.code, error="cancelled")
+        try:
+            async with asyncio.timeout(inferlet.limits.wall_s):
+                returned = await self._tier.run(host)
+            outcome = Ended("finished", value=inferlet.returned if returned is None else returned)
+        except TimeoutError:
+            message = f"inferlet {inferlet.id} ran longer than the {inferlet.limits.wall_s:g} s that the limits allow"
+            outcome = Ended("terminated", code=ResourceError.code, error=message)
+        except PieError as error:
+            outcome = Ended("failed", code=error.code, error=str(error))
+        except asyncio.CancelledError:
+            pass  # `_end` has told why already
+        except BaseException as error:
+            log.exception("inferlet.crashed", id=inferlet.id)
+            outcome = Ended("failed", code=PieError.code, error=f"the tier failed: {type(error).__name__}: {error}")
+        finally:
+            self._running.pop(inferlet.id, None)
+            self._end(inferlet, outcome)
+
+    def _end(self, inferlet: Inferlet, outcome: Ended) -> None:
+        """Free everything, note the outcome, stop the task. Only the first call does anything."""
+        if self.inferlets.pop(inferlet.id, None) is None:
+            return
+        inferlet.end(outcome)
+        for model, space in inferlet.spaces.items():
+            self.models[model].layer.close(space, TerminatedError(outcome.error or f"inferlet {inferlet.id} has ended"))
+        task = self._running.get(inferlet.id)
+        if task is not None:
+            task.cancel()
+        log.info("inferlet.ended", id=inferlet.id, status=outcome.status, code=outcome.code)
+
+    def _open_space(self, inferlet: Inferlet, model: str) -> Space:
+        quota: dict[type[Resource], int] = {}
+        if inferlet.limits.kvpages is not None:
+            quota[KvPage] = inferlet.limits.kvpages
+        if inferlet.limits.embeds is not None:
+            quota[Embed] = inferlet.limits.embeds
+        return self.models[model].layer.open(inferlet.id, inferlet.user, quota)
+
+    def _check_sizes(self, program: Program, arguments: Sequence[str]) -> None:
+        size = len(program.source.encode())
+        if size > self.limits.program_bytes:
+            raise ArgumentError(f"program {program.name!r} has {size} bytes; {self.limits.program_bytes} are allowed")
+        size = sum(len(argument.encode()) for argument in arguments)
+        if size > self.limits.message_bytes:
+            raise ArgumentError(f"{size} bytes of arguments; {self.limits.message_bytes} are allowed")
+
+    def _check_traits(self, program: Program) -> None:
+        """Refuse a program that no loaded model can serve, in one message."""
+        first: TraitError | None = None
+        for model in self.models.values():
+            owners = {call: trait.name for trait in model.known_traits for call in trait.signatures}
+            needed = {*program.manifest.traits, *(owners[call] for call in program.calls(owners))}
+            try:
+                model.realization.require(sorted(needed), f"program {program.name!r}", model.info.name)
+                return
+            except TraitError as error:
+                first = first or error
+        if first is not None:
+            raise first

@@ -1,0 +1,62 @@
+"""A bounded line of messages with one reader, without an event loop: the reader gets tickets."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from pie_core.control.ticket import Ticket
+from pie_core.errors import PieError, ResourceError
+
+
+class Channel:
+    """Messages arrive in order, each once. Full is an error for the sender, never unbounded memory."""
+
+    def __init__(self, name: str, capacity: int) -> None:
+        self._name = name
+        self._capacity = capacity
+        self._messages: deque[Any] = deque()
+        self._readers: deque[Ticket] = deque()
+        self._closed: PieError | None = None
+
+    def put(self, message: Any) -> None:
+        """Hand a message to the longest-waiting reader, or keep it. Raises `ResourceError` when full."""
+        if self._closed is not None:
+            raise self._closed
+        if len(self._messages) >= self._capacity:
+            raise ResourceError(
+                f"{self._name}: {self._capacity} messages wait and nobody reads them; read, or send less often"
+            )
+        self._hand_over(message)
+
+    def get(self) -> Ticket:
+        """A ticket for the next message. After `close` the messages left are still handed out, then its error."""
+        ticket = Ticket()
+        if self._messages:
+            ticket.resolve(self._messages.popleft())
+        elif self._closed is not None:
+            ticket.fail(self._closed)
+        else:
+            self._readers.append(ticket)
+        return ticket
+
+    def close(self, why: PieError, last: Any = None) -> None:
+        """No more messages will come, after a `last` one that is kept even when full. Idempotent."""
+        if self._closed is None:
+            self._closed = why
+            if last is not None:
+                self._hand_over(last)
+            readers, self._readers = self._readers, deque()
+            for reader in readers:
+                reader.fail(why)
+
+    def _hand_over(self, message: Any) -> None:
+        while self._readers:
+            reader = self._readers.popleft()
+            if not reader.done:
+                reader.resolve(message)
+                return
+        self._messages.append(message)
+
+    def __len__(self) -> int:
+        return len(self._messages)

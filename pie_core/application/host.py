@@ -1,0 +1,101 @@
+"""One inferlet's door to the server: every call it makes, in whatever tier, comes through `Host.call`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pie_core.application.inferlet import Inferlet
+from pie_core.application.runtime import RUNTIME, RuntimeCall
+from pie_core.control.binder import bind_values
+from pie_core.control.queue import Queue
+from pie_core.control.space import Space
+from pie_core.control.ticket import Ticket
+from pie_core.errors import ArgumentError, HandleError, nearest
+from pie_core.loaded import LoadedModel
+
+Alarm = Callable[[float, Callable[[], None]], object]
+"""Calls a function after so many seconds (`loop.call_later`)."""
+
+
+class Host:
+    """Bound to one inferlet. Not thread-safe: control thread only."""
+
+    def __init__(self, inferlet: Inferlet, models: Mapping[str, LoadedModel], alarm: Alarm) -> None:
+        self.inferlet = inferlet
+        self.models = models
+        self._alarm = alarm
+        self._spaces: dict[str, Space] = inferlet.spaces
+
+    def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
+        """Make a call: the result, or a `Ticket`. Raises `PieError`; then nothing was done."""
+        runtime = RUNTIME_CALLS.get(name)
+        if runtime is not None:
+            self.inferlet.check_running()
+            return _bind(runtime, arguments).apply(self, model, queue)
+        space = self._spaces.get(model) if model is not None else None  # the hot path; `space` is the careful one
+        return (space or self.space(model)).call(name, queue, arguments)
+
+    def model(self, name: str | None) -> LoadedModel:
+        """A loaded model by name; the default one for None."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise ArgumentError(f"no model is named {name!r}{nearest(name, self.models)}")
+        return self.models[name]
+
+    def space(self, model: str | None) -> Space:
+        """The inferlet's address space of a model."""
+        return self.inferlet.space(self.model(model).info.name)
+
+    def queue(self, model: str | None, queue: int | None, where: str) -> Queue:
+        """A queue of the inferlet."""
+        if queue is None:
+            raise HandleError(f"{where}: pass a queue first")
+        return self.space(model).queue(queue, where)
+
+    def sleep(self, seconds: float) -> Ticket:
+        """A ticket for later."""
+        ticket = Ticket()
+        self._alarm(seconds, ticket.resolve)
+        return ticket
+
+    def model_facts(self, model: str | None) -> str:
+        """The facts of a model and its traits, as JSON."""
+        loaded = self.model(model)
+        facts = dataclasses.asdict(loaded.info) | {"traits": list(loaded.traits)}
+        return msgspec.json.encode(facts).decode()
+
+    def debug(self, model: str | None, queue: int | None, what: str) -> str:
+        """See `debug_query`."""
+        layer = self.model(model).layer
+        space = self.space(model)
+        views: dict[str, Callable[[], Any]] = {
+            "queue": lambda: {
+                "outstanding": [
+                    submission.command.signature().name
+                    for submission in self.queue(model, queue, "debug_query").outstanding.values()
+                ],
+                "priority": self.queue(model, queue, "debug_query").priority,
+            },
+            "space": lambda: {kind.kind: space.holds(kind) for kind in layer.kinds},
+            "pools": lambda: {k.kind: {"free": p.free, "capacity": p.capacity} for k, p in layer.pools.items()},
+            "statistics": lambda: layer.statistics,
+        }
+        if what not in views:
+            raise ArgumentError(f"debug_query: nothing is known as {what!r}{nearest(what, views)}")
+        return msgspec.json.encode(views[what]()).decode()
+
+
+def _bind(call: type[RuntimeCall], arguments: Sequence[Any]) -> RuntimeCall:
+    bound = bind_values(call, arguments)
+    assert isinstance(bound, RuntimeCall)
+    return bound
+
+
+RUNTIME_CALLS: Mapping[str, type[RuntimeCall]] = {
+    call.signature().name: call for call in RUNTIME.calls if issubclass(call, RuntimeCall)
+}

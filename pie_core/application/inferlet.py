@@ -1,0 +1,100 @@
+"""One running program: identity, arguments, messages, address spaces, outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pie_core.application.channel import Channel
+from pie_core.application.events import Ended, Event
+from pie_core.application.limits import Limits
+from pie_core.application.program import Program
+from pie_core.control.space import Space
+from pie_core.control.ticket import Ticket
+from pie_core.errors import ArgumentError, TerminatedError
+
+
+class Inferlet:
+    """Everything that is shared by the tiers. `events` is what its client reads; it always closes with `Ended`."""
+
+    def __init__(
+        self,
+        instance_id: str,
+        user: str,
+        program: Program,
+        arguments: list[str],
+        flags: Mapping[str, Any],
+        limits: Limits,
+        started_at: float,
+        open_space: Callable[[Inferlet, str], Space],
+    ) -> None:
+        self.id = instance_id
+        self.user = user
+        self.program = program
+        self.arguments = arguments
+        self.flags = flags  # of its manifest, with the values of this launch
+        self.limits = limits
+        self.started_at = started_at
+        self.spaces: dict[str, Space] = {}  # by model name, opened at first use
+        self.inbox = Channel(f"inbox of inferlet {instance_id}", limits.inbox_messages)
+        self.blob_inbox = Channel(f"blob inbox of inferlet {instance_id}", limits.inbox_messages)
+        self.events = Channel(f"outbox of inferlet {instance_id}", limits.outbox_messages)
+        self.returned: str | None = None
+        self.outcome: Ended | None = None
+        self.ended = Ticket()
+        self._open_space = open_space
+
+    def space(self, model: str) -> Space:
+        """The address space of a model, opened when it is first asked for."""
+        if model not in self.spaces:
+            self.check_running()
+            self.spaces[model] = self._open_space(self, model)
+        return self.spaces[model]
+
+    def emit(self, event: Event) -> None:
+        """Send something to the client."""
+        self.check_running()
+        self.events.put(event)
+
+    def deliver(self, message: str | bytes) -> None:
+        """A message or blob from the client."""
+        self.check_running()
+        self.check_size(message)
+        (self.inbox if isinstance(message, str) else self.blob_inbox).put(message)
+
+    def check_size(self, message: str | bytes) -> None:
+        """Refuse a message over the limit."""
+        if len(message) > self.limits.message_bytes:
+            raise ArgumentError(
+                f"a message of {len(message)} bytes is over the limit of {self.limits.message_bytes}; send it in parts"
+            )
+
+    def check_running(self) -> None:
+        """Raise if it has ended."""
+        if self.outcome is not None:
+            raise TerminatedError(f"inferlet {self.id} has ended ({self.outcome.status})")
+
+    def end(self, outcome: Ended) -> None:
+        """Note how it ended and tell everyone who waits. Only the first outcome counts."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        why = TerminatedError(f"inferlet {self.id} has ended ({outcome.status})")
+        self.inbox.close(why)
+        self.blob_inbox.close(why)
+        self.events.close(why, last=outcome)
+        self.ended.resolve(outcome)
+
+    def facts(self, now: float) -> Mapping[str, Any]:
+        """For listings."""
+        return {
+            "id": self.id,
+            "user": self.user,
+            "program": self.program.name,
+            "status": "running" if self.outcome is None else self.outcome.status,
+            "seconds": round(now - self.started_at, 3),
+            "held": {
+                kind.kind: sum(space.holds(kind) for space in self.spaces.values())
+                for kind in {kind for space in self.spaces.values() for kind in space.model_kinds}
+            },
+        }

@@ -1,0 +1,18 @@
+"""What one inferlet, and all of them together, may use. Defaults suit a small server; every field is a setting."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds; a program that meets one gets an error that names it."""
+
+    max_inferlets: int = 4096  # running at once; further launches are refused
+    wall_s: float = 3600.0  # seconds from launch to end
+    kvpages: int | None = None  # pages one inferlet may hold; None: the whole pool
+    embeds: int | None = None  # Embeds one inferlet may hold; None: the whole pool
+    inbox_messages: int = 1024  # messages to an inferlet that it has not received yet
+    outbox_messages: int = 65536  # messages from an inferlet that its client has not read yet
+    message_bytes: int = 8 << 20  # one message, blob, argument list or result
+    program_bytes: int = 4 << 20  # source text of a program

@@ -1,0 +1,86 @@
+"""What a program says about itself: a TOML block in comments at its top, in the form of PEP 723.
+
+# /// inferlet
+# description = "Completes a text."
+# traits = ["input_text", "tokenize", "output_text"]
+# [flags.prompt]
+# default = "Hello,"
+# help = "The text to complete."
+# ///
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import msgspec
+
+from pie_core.errors import ProgramError
+
+_BLOCK = re.compile(r"(?m)^# /// inferlet$\s(?P<body>(^#(| .*)$\s)+)^# ///$")
+
+
+class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One command-line flag of the program. Its type is that of the default: text, whole number, number or switch."""
+
+    default: str | int | float | bool
+    help: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything is optional; a program without a block has the defaults."""
+
+    description: str = ""
+    traits: tuple[str, ...] = ()
+    flags: dict[str, Flag] = {}
+
+
+def read_manifest(source: str, where: str) -> Manifest:
+    """The manifest in a program's source. Raises `ProgramError` naming file and field."""
+    match = _BLOCK.search(source)
+    if match is None:
+        return Manifest()
+    body = "".join(line.removeprefix("#").removeprefix(" ") for line in match["body"].splitlines(keepends=True))
+    try:
+        return msgspec.convert(tomllib.loads(body), Manifest)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ProgramError(f"{where}: the `# /// inferlet` block is not right: {error}") from error
+
+
+def parse_flags(manifest: Manifest, arguments: list[str], where: str) -> dict[str, Any]:
+    """Values for the declared flags out of `--name value`, `--name=value` and `--switch`/`--no-switch`.
+
+    Raises `ProgramError` for unknown flags, missing or ill-typed values, naming the flags there are.
+    """
+    values: dict[str, Any] = {name: flag.default for name, flag in manifest.flags.items()}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, has_value, text = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        negated = name.startswith("no_") and name.removeprefix("no_") in values
+        name = name.removeprefix("no_") if negated else name
+        if not word.startswith("--") or name not in values:
+            known = ", ".join(f"--{flag.replace('_', '-')}" for flag in values) or "none"
+            raise ProgramError(f"{where}: unknown argument {word!r}; its flags are: {known}")
+        default = manifest.flags[name].default
+        if isinstance(default, bool) and not has_value:
+            values[name] = not negated
+            continue
+        if not has_value:
+            if not rest:
+                raise ProgramError(f"{where}: --{name.replace('_', '-')} needs a value")
+            text = rest.pop(0)
+        values[name] = _parse(text, default, name, where)
+    return values
+
+
+def _parse(text: str, default: object, name: str, where: str) -> Any:
+    try:
+        return msgspec.convert(text, type(default), strict=False)
+    except msgspec.ValidationError as error:
+        raise ProgramError(
+            f"{where}: --{name.replace('_', '-')} takes {type(default).__name__}, got {text!r}"
+        ) from error

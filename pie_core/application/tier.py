@@ -1,0 +1,26 @@
+"""The seam to what runs programs: the trusted tier in this process, later the sandbox."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pie_core.application.host import Host
+from pie_core.application.program import Program
+
+
+class Tier(Protocol):
+    """Runs inferlets. Whatever it does, every call of a program goes through its `Host`."""
+
+    name: str
+
+    async def prepare(self, program: Program) -> None:
+        """Check and, if it can be costly, compile a program before it is launched. Raises `ProgramError`."""
+        ...
+
+    async def run(self, host: Host) -> str | None:
+        """Run the program of `host.inferlet` to its end; the text that it returned.
+
+        Cancelled to stop it: then all it started must be stopped when this ends. Raises `ProgramError` with the
+        program's own traceback if it fails.
+        """
+        ...

@@ -1,0 +1,148 @@
+"""The core in one object: plugins, registry, model, control layer and application, put together and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import structlog
+
+from pie_core.application.application import Application
+from pie_core.application.limits import Limits
+from pie_core.application.native import NativeTier
+from pie_core.control.contention import FcfsKill
+from pie_core.control.dispatch import Adaptive
+from pie_core.control.layer import Environment
+from pie_core.control.space import Space
+from pie_core.errors import CheckpointError, ConfigError, PluginError, TerminatedError, nearest
+from pie_core.inference.backend import BackendSpec, Progress
+from pie_core.inference.device import ThreadDevice
+from pie_core.loaded import LoadedModel, assemble
+from pie_core.model import ModelSpec
+from pie_core.plugins import Kind, Selection, discover, install_hint, load, select, select_named
+from pie_core.registry import load_handlers, load_registry, realize
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to serve and how. None: the only one installed.
+
+    `model` is the name of a model plugin or a checkpoint directory; `options` are those of the backend, as text.
+    """
+
+    model: str | None = None
+    backend: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Controller:
+    """A running core. `async with Controller(settings) as controller: await controller.application.launch(...)`."""
+
+    def __init__(self, settings: Settings, progress: Progress = lambda stage, share: None) -> None:
+        self._settings = settings
+        self._progress = progress
+        self.models: dict[str, LoadedModel] = {}
+        self.application = Application(self.models, NativeTier(), settings.limits)
+
+    async def __aenter__(self) -> Self:
+        model = await load_model(self._settings, self._evicted, self._progress)
+        self.models[model.info.name] = model
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop all inferlets, then the devices. Idempotent."""
+        await self.application.shut_down("the server shuts down")
+        for model in self.models.values():
+            await asyncio.to_thread(model.close)
+        self.models.clear()
+
+    def _evicted(self, space: Space, why: TerminatedError) -> None:
+        self.application.evicted(space, why)
+
+
+async def load_model(settings: Settings, evicted: Any, progress: Progress) -> LoadedModel:
+    """Load the model of `settings` on its backend and put a control layer around it. Raises `PieError`."""
+    started = time.monotonic()
+    selection = settings.selection
+    plugin = select_named("backends", settings.backend or the_only("backends", selection), selection)
+    model = find_model(settings.model, selection)
+    registry = load_registry(selection)
+    progress("backend", None)
+    spec = await asyncio.to_thread(load, plugin)
+    if not isinstance(spec, BackendSpec):
+        raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a BackendSpec")
+    options = parse_options(spec, settings.options)
+    handlers = await asyncio.to_thread(load_handlers, spec.name, plugin.package, selection)
+    backend = await asyncio.to_thread(spec.load, model, options, progress)
+    realization = realize(registry, handlers, spec.name, backend)
+    loop = asyncio.get_running_loop()
+    loaded = assemble(
+        backend,
+        realization,
+        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe),
+        Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted),
+        Adaptive(),
+        FcfsKill(),
+    )
+    log.info(
+        "model.ready",
+        model=model.name,
+        backend=spec.name,
+        device=backend.device,
+        traits=list(realization.traits),
+        seconds=round(time.monotonic() - started, 2),
+    )
+    return loaded
+
+
+def find_model(name: str | None, selection: Selection) -> ModelSpec:
+    """A checkpoint directory, or an installed model plugin by name."""
+    if name is None:
+        name = the_only("models", selection)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return ModelSpec(path.resolve().name, path)
+    if "/" in name:
+        raise CheckpointError(f"{name} is not a directory; name a checkpoint directory or an installed model")
+    spec = load(select_named("models", name, selection))
+    if not isinstance(spec, ModelSpec):
+        raise PluginError(f"models plugin {name!r} registers a {type(spec).__name__}, not a ModelSpec")
+    return spec
+
+
+def the_only(kind: Kind, selection: Selection) -> str:
+    """The name of the only installed plugin of a kind. None, or several: an error that says how to choose."""
+    names = [plugin.name for plugin in select(discover(kind), selection)]
+    if len(names) == 1:
+        return names[0]
+    what = kind.removesuffix("s")
+    if not names:
+        raise PluginError(f"no {what} is installed. {install_hint(kind, 'NAME')}")
+    how = "--backend NAME" if kind == "backends" else "the MODEL argument"
+    raise PluginError(f"several {kind} are installed ({', '.join(names)}); choose one with {how}")
+
+
+def parse_options(spec: BackendSpec, given: dict[str, str]) -> Any:
+    """The backend's options from `name=value` texts. Raises `ConfigError` naming the near ones."""
+    fields = {entry.name for entry in msgspec.structs.fields(spec.options)}
+    for name in given:
+        if name not in fields:
+            raise ConfigError(f"backend {spec.name!r} has no option {name!r}{nearest(name, fields)}")
+    try:
+        return msgspec.convert(given, spec.options, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"backend {spec.name!r}: {error}") from error
