@@ -1,0 +1,57 @@
+"""A device and an event loop that do exactly one thing at a time, when they are told to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pie_core.command import Command
+from pie_core.inference.device import Completed, Route, WaveRunner
+from pie_core.inference.wave import Wave
+
+
+class ManualLoop:
+    """`soon` without asyncio: functions run in order, when `run` is called. `now` is virtual seconds."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self._ready: deque[Callable[[], None]] = deque()
+
+    def now(self) -> float:
+        """Virtual time; moves only when a test moves `time`."""
+        return self.time
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Run later, in order."""
+        self._ready.append(function)
+
+    def step(self) -> bool:
+        """Run one function; False if there is none."""
+        if not self._ready:
+            return False
+        self._ready.popleft()()
+        return True
+
+    def run(self) -> None:
+        """Run until nothing is left."""
+        while self.step():
+            pass
+
+
+class InlineDevice:
+    """Runs a wave where it is launched; its completion arrives through `soon`. Keeps the waves for inspection."""
+
+    def __init__(self, routes: Mapping[type[Command], Route], soon: Callable[[Callable[[], None]], object]) -> None:
+        self._runner = WaveRunner(routes)
+        self._soon = soon
+        self.shapes: list[list[tuple[str, int]]] = []  # for each wave: (call, commands) of its batches
+
+    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+        """See `Device.launch`."""
+        self.shapes.append([(batch.kind.signature().name, len(batch.entries)) for batch in wave.batches])
+        self._runner.run(wave)
+        self._soon(completed)
+
+    def close(self) -> None:
+        """See `Device.close`."""
