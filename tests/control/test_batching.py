@@ -1,0 +1,110 @@
+"""Waves: what runs together, and in which order."""
+
+from pie_core.testing.rig import make_rig
+
+
+def test_a_decode_step_of_many_inferlets_is_one_wave_of_three_batches():
+    rig = make_rig()
+    programs = [rig.open(f"p{i}") for i in range(8)]
+    tickets = []
+    for program in programs:
+        embeds = program.prompt([1, 2, 3])
+        page = program.call("alloc_kvpage", 1)
+        program.call("forward", [], embeds, page, embeds[-1:])
+        tickets.append(program.call("get_next_dist", embeds[-1:]))
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 8), ("forward", 8), ("get_next_dist", 8)]]
+    assert all(ticket.done for ticket in tickets)
+
+
+def test_commands_of_one_queue_that_do_not_conflict_share_a_batch():
+    rig = make_rig()
+    program = rig.open()
+    for _ in range(5):
+        embeds = program.prompt([1])
+        program.call("forward", [], embeds, program.call("alloc_kvpage", 1), embeds)
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 5), ("forward", 5)]]
+
+
+def test_a_dependent_forward_waits_for_the_next_wave():
+    rig = make_rig()
+    program = rig.open()
+    page = program.call("alloc_kvpage", 1)
+    for position in range(3):
+        embeds = program.prompt([7], first=position)
+        program.call("forward", page, embeds, page, embeds)
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 3), ("forward", 1)], [("forward", 1)], [("forward", 1)]]
+
+
+def test_what_arrives_while_the_device_is_busy_goes_with_the_next_wave():
+    rig = make_rig()
+    first, second, third = rig.open("a"), rig.open("b"), rig.open("c")
+    first.prompt([1])
+    while not rig.device.shapes:
+        rig.loop.step()
+    second.prompt([2])
+    third.prompt([3])
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 1)], [("embed_txt", 2)]]
+
+
+def test_a_full_batch_takes_the_urgent_queue_first_and_then_the_oldest():
+    rig = make_rig(batch=2)
+    finished: list[str] = []
+    for name, priority in (("old", 0), ("older", 0), ("urgent", 5), ("last", -1)):
+        program = rig.open(name)
+        program.space.queues[program.q].priority = priority
+        program.call("embed_txt", [1], [0], program.call("alloc_emb", 1)).watch(
+            lambda _, name=name: finished.append(name)
+        )
+    rig.loop.run()
+    assert finished == ["urgent", "old", "older", "last"]
+    assert rig.device.shapes == [[("embed_txt", 2), ("embed_txt", 2)]]
+
+
+def test_a_command_heavier_than_the_limit_runs_alone():
+    rig = make_rig(batch=2)
+    big, small = rig.open("big"), rig.open("small")
+    big.prompt([1, 2, 3, 4, 5])
+    small.prompt([1])
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 1), ("embed_txt", 1)]]
+
+
+def test_embeds_are_made_before_a_forward_that_is_ready_so_that_forwards_meet():
+    rig = make_rig()
+    early, late = rig.open("early"), rig.open("late")
+    embeds = early.prompt([1])
+    rig.loop.run()
+    early.call("forward", [], embeds, early.call("alloc_kvpage", 1), embeds)
+    fresh = late.prompt([2])
+    late.call("forward", [], fresh, late.call("alloc_kvpage", 1), fresh)
+    rig.loop.run()
+    assert rig.device.shapes[1:] == [[("embed_txt", 1), ("forward", 2)]]
+
+
+def test_a_flood_of_commands_does_not_keep_the_device_idle():
+    rig = make_rig(embeds=4096)
+    program = rig.open()
+
+    def flood() -> None:
+        program.prompt([1])
+        if not rig.device.shapes:
+            rig.loop.soon(flood)
+
+    flood()
+    for _ in range(1000):
+        rig.loop.step()
+    assert rig.device.shapes
+    rig.loop.run()
+
+
+def test_statistics_count_what_was_launched():
+    rig = make_rig()
+    for name in "abcd":
+        rig.open(name).prompt([1, 2])
+    rig.loop.run()
+    counters = rig.layer.statistics.calls["embed_txt"]
+    assert (counters.batches, counters.commands, counters.weight, counters.mean_batch) == (1, 4, 8, 4.0)

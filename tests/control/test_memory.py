@@ -1,0 +1,180 @@
+"""Pages and Embeds: who holds them, when they come back, who gives way."""
+
+import pytest
+
+from pie_core import ArgumentError, Embed, HandleError, KvPage, ResourceError, TerminatedError
+from pie_core.testing.rig import make_rig
+
+
+def test_freed_pages_come_back_only_when_the_commands_that_use_them_are_done():
+    rig = make_rig(pages=2)
+    program = rig.open()
+    embeds, pages = program.prompt([1]), program.call("alloc_kvpage", 2)
+    program.call("forward", [], embeds, pages, embeds)
+    program.call("dealloc_kvpage", pages)
+    assert rig.free()[0] == 0
+    rig.loop.run()
+    assert rig.free()[0] == 2
+
+
+def test_an_allocation_waits_for_pages_that_come_back_by_themselves_and_nobody_is_killed():
+    rig = make_rig(pages=2)
+    program, other = rig.open("a"), rig.open("b")
+    embeds, pages = program.prompt([1]), program.call("alloc_kvpage", 2)
+    program.call("forward", [], embeds, pages, embeds)
+    program.call("dealloc_kvpage", pages)
+    late, fresh = other.prompt([2]), other.call("alloc_kvpage", 2)
+    ticket = other.call("forward", [], late, fresh, late)
+    assert not ticket.done
+    rig.loop.run()
+    assert ticket.done and ticket.error is None and rig.evicted == []
+
+
+def test_when_the_pool_is_dry_the_newest_inferlet_gives_way_and_the_oldest_goes_on():
+    rig = make_rig(pages=4)
+    old, middle, new = rig.open("old"), rig.open("middle"), rig.open("new")
+    for program in (old, middle, new):
+        program.call("alloc_kvpage", 1)
+    pages = old.call("alloc_kvpage", 2)
+    assert rig.evicted == ["new"]
+    embeds = old.prompt([1])
+    ticket = old.call("forward", [], embeds, pages, embeds)
+    rig.loop.run()
+    assert ticket.error is None
+    with pytest.raises(TerminatedError, match=r"contention policy 'fcfs-kill'.*larger pool"):
+        new.call("alloc_emb", 1)
+
+
+def test_the_newest_that_asks_for_too_much_is_the_one_that_ends():
+    rig = make_rig(pages=4)
+    old, new = rig.open("old"), rig.open("new")
+    old.call("alloc_kvpage", 3)
+    with pytest.raises(TerminatedError, match="it came last"):
+        new.call("alloc_kvpage", 2)
+    assert rig.evicted == ["new"] and rig.free()[0] == 1
+
+
+def test_more_than_the_pool_or_the_quota_holds_is_an_error_at_once_and_kills_nobody():
+    rig = make_rig(pages=4)
+    rig.open("old").call("alloc_kvpage", 4)
+    with pytest.raises(ResourceError, match="5 kvpages asked for"):
+        rig.open("greedy").call("alloc_kvpage", 5)
+    with pytest.raises(ResourceError, match="over the 2"):
+        rig.open("bounded", quota={KvPage: 2}).call("alloc_kvpage", 3)
+    assert rig.evicted == []
+
+
+@pytest.mark.parametrize("misuse", ["twice", "foreign", "unknown", "listed twice", "text"])
+def test_a_wrong_free_frees_nothing(misuse):
+    rig = make_rig(pages=4)
+    program, other = rig.open("a"), rig.open("b")
+    pages = program.call("alloc_kvpage", 2)
+    if misuse == "twice":
+        program.call("dealloc_kvpage", pages[:1])
+        wrong = pages
+    else:
+        wrong = {
+            "foreign": [pages[0], *other.call("alloc_kvpage", 1)],
+            "unknown": [pages[0], 12345],
+            "listed twice": [pages[0], pages[0]],
+            "text": [pages[0], "x"],
+        }[misuse]
+    before = rig.free()
+    with pytest.raises(HandleError):
+        program.call("dealloc_kvpage", wrong)
+    assert rig.free() == before
+
+
+def test_closing_frees_everything_while_commands_are_waiting_and_in_flight():
+    rig = make_rig(pages=8, embeds=8)
+    program = rig.open()
+    pages = program.call("alloc_kvpage", 8)
+    embeds = program.prompt([1, 2])
+    for _ in range(3):
+        program.call("forward", pages, embeds, pages, embeds)
+    while not rig.device.shapes:
+        rig.loop.step()
+    program.call("alloc_emb", 1)
+    rig.layer.close(program.space)
+    rig.layer.close(program.space)
+    rig.loop.run()
+    assert rig.free() == (8, 8)
+    assert all(pool.draining == 0 for pool in rig.layer.pools.values())
+
+
+def test_closing_an_inferlet_whose_allocation_waits_leaves_nothing_behind():
+    rig = make_rig(pages=2)
+    holder, waiter = rig.open("holder"), rig.open("waiter")
+    pages = holder.call("alloc_kvpage", 2)
+    embeds = holder.prompt([1])
+    holder.call("forward", [], embeds, pages, embeds)
+    holder.call("dealloc_kvpage", pages)
+    waiting = waiter.call("alloc_kvpage", 2)
+    late = waiter.prompt([1])
+    ticket = waiter.call("forward", [], late, waiting, late)
+    rig.layer.close(waiter.space)
+    rig.layer.close(holder.space)
+    rig.loop.run()
+    assert isinstance(ticket.error, TerminatedError)
+    assert rig.free() == (2, 256)
+    assert all(pool.draining == 0 and pool.wanted == 0 for pool in rig.layer.pools.values())
+
+
+def test_freeing_pages_whose_allocation_still_waits_is_fine():
+    rig = make_rig(pages=2)
+    holder, waiter = rig.open("holder"), rig.open("waiter")
+    pages, embeds = holder.call("alloc_kvpage", 2), holder.prompt([1])
+    holder.call("forward", [], embeds, pages, embeds)
+    holder.call("dealloc_kvpage", pages)
+    waiter.call("dealloc_kvpage", waiter.call("alloc_kvpage", 2))
+    rig.loop.run()
+    assert rig.free()[0] == 2 and rig.layer.pools[KvPage].draining == 0
+
+
+def test_exported_pages_outlive_their_exporter_and_are_read_only_for_all():
+    rig = make_rig()
+    author, reader = rig.open("author"), rig.open("reader")
+    embeds, pages = author.prompt([1, 2, 3, 4]), author.call("alloc_kvpage", 1)
+    author.call("forward", [], embeds, pages, embeds[-1:])
+    author.space.export(pages, "prefix", None)
+    with pytest.raises(HandleError, match="copy_kvpage it first"):
+        author.call("forward", [], embeds[:1], pages, [])
+    rig.loop.run()
+    rig.layer.close(author.space)
+    imported = reader.space.import_("prefix")
+    mine = reader.prompt([5], first=4)
+    reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), mine)
+    fresh = rig.open("fresh")
+    whole = fresh.prompt([1, 2, 3, 4, 5])
+    fresh.call("forward", [], whole, fresh.call("alloc_kvpage", 2), whole[-1:])
+    assert reader.hashes(mine) == fresh.hashes(whole[-1:])
+    with pytest.raises(HandleError, match="did you mean 'prefix'"):
+        reader.space.import_("prefx")
+    with pytest.raises(ArgumentError, match="release_kvpage it first"):
+        reader.space.export(imported, "prefix", None)
+    reader.space.release("prefix")
+    rig.layer.close(reader.space)
+    rig.layer.close(fresh.space)
+    rig.loop.run()
+    assert rig.free() == (64, 256)
+
+
+def test_an_export_is_invisible_to_other_users_and_expires():
+    rig = make_rig()
+    author = rig.open("author", user="ann")
+    author.space.export(author.call("alloc_kvpage", 1), "prefix", ttl=10.0)
+    with pytest.raises(HandleError):
+        rig.open("stranger", user="bob").space.import_("prefix")
+    rig.layer.close(author.space)
+    rig.loop.time = 11.0
+    assert rig.open("later", user="ann").space.exports() == []
+    assert rig.free()[0] == 64
+
+
+def test_embeds_have_a_pool_of_their_own():
+    rig = make_rig(embeds=4)
+    program = rig.open()
+    program.call("alloc_emb", 4)
+    with pytest.raises(ResourceError, match="embeds asked for"):
+        program.call("alloc_emb", 1)
+    assert program.space.holds(Embed) == 4

@@ -1,0 +1,150 @@
+"""Queues: synchronize, errors, order."""
+
+import pytest
+
+from pie_core import ArgumentError, DeviceError, HandleError, HandlerSpec, ResourceError
+from pie_core.control.space import MAX_QUEUES
+from pie_core.testing import FakeBackend
+from pie_core.testing.fake import FakeHandler, fake_handlers
+from pie_core.testing.rig import Program, make_rig
+
+
+class Fragile(FakeHandler):
+    """Refuses token 66, as a device fault would."""
+
+    def embed_txt(self, batch):
+        if any(66 in command.tok for command in batch):
+            raise RuntimeError("bit flip")
+        super().embed_txt(batch)
+
+
+def fragile_rig(**options):
+    handlers = [spec for spec in fake_handlers() if not spec.trait.startswith("input_text")]
+    return make_rig(handlers=[*handlers, HandlerSpec("input_text", "fake", Fragile)], **options)
+
+
+def chain(program: Program, token: int) -> tuple[list[int], list[int]]:
+    embeds = program.prompt([token])
+    page = program.call("alloc_kvpage", 1)
+    program.call("forward", [], embeds, page, embeds)
+    return embeds, page
+
+
+def test_synchronize_waits_for_what_is_enqueued_and_for_nothing_later():
+    rig = make_rig()
+    program = rig.open()
+    program.prompt([1])
+    ticket = program.space.queues[program.q].synchronize()
+    assert not ticket.done
+    rig.loop.run()
+    assert ticket.done and ticket.error is None
+
+
+def test_synchronize_of_an_empty_queue_is_done_at_once():
+    program = make_rig().open()
+    assert program.space.queues[program.q].synchronize().done
+
+
+def test_a_device_error_reaches_the_culprit_alone_and_its_neighbours_get_their_results():
+    rig = fragile_rig()
+    bad, good = rig.open("bad"), rig.open("good")
+    bad_ticket = bad.call("embed_txt", [66], [0], bad.call("alloc_emb", 1))
+    good_ticket = good.call("embed_txt", [65], [0], good.call("alloc_emb", 1))
+    rig.loop.run()
+    assert good_ticket.error is None
+    assert isinstance(bad_ticket.error, DeviceError) and "bit flip" in str(bad_ticket.error)
+
+
+def test_what_depends_on_a_failed_command_in_the_same_wave_is_skipped():
+    rig = fragile_rig()
+    program = rig.open()
+    embeds, _ = chain(program, 66)
+    dist = program.call("get_next_dist", embeds)
+    rig.loop.run()
+    assert isinstance(dist.error, DeviceError) and "skipped, because a forward" in str(dist.error)
+    assert rig.backend.slots == {}
+
+
+def test_what_depends_on_a_failed_command_in_an_earlier_wave_is_refused_with_the_reason():
+    rig = fragile_rig()
+    program = rig.open()
+    embeds, page = chain(program, 66)
+    rig.loop.run()
+    with pytest.raises(HandleError, match="left unwritten by a forward that failed"):
+        program.call("get_next_dist", embeds)
+    with pytest.raises(HandleError, match="kvpage was left unwritten"):
+        fresh = program.prompt([1])
+        program.call("forward", page, fresh, page, fresh)
+
+
+def test_an_embed_that_is_written_anew_is_sound_again():
+    rig = fragile_rig()
+    program = rig.open()
+    embeds = program.call("alloc_emb", 1)
+    program.call("embed_txt", [66], [0], embeds)
+    rig.loop.run()
+    program.call("embed_txt", [65], [0], embeds)
+    rig.loop.run()
+    ticket = program.call("get_next_dist", embeds)
+    rig.loop.run()
+    assert ticket.error is None
+
+
+def test_a_dependent_that_was_waiting_when_its_predecessor_failed_fails_too():
+    rig = fragile_rig()
+    program = rig.open()
+    page = program.call("alloc_kvpage", 1)
+    embeds = program.prompt([66])
+    program.call("forward", [], embeds, page, embeds)
+    later = program.call("forward", page, embeds, page, embeds)  # the next wave: one forward batch per wave
+    rig.loop.run()
+    assert isinstance(later.error, DeviceError) and "skipped" in str(later.error)
+
+
+def test_synchronize_raises_the_first_error_once():
+    rig = fragile_rig()
+    program = rig.open()
+    chain(program, 66)
+    chain(program, 65)
+    ticket = program.space.queues[program.q].synchronize()
+    rig.loop.run()
+    assert "bit flip" in str(ticket.error)
+    assert program.space.queues[program.q].synchronize().error is None
+
+
+def test_an_error_of_one_queue_is_not_reported_by_another():
+    rig = fragile_rig()
+    program = rig.open()
+    other = program.space.create_queue()
+    program.prompt([66])
+    ticket = program.space.queues[other].synchronize()
+    rig.loop.run()
+    assert ticket.error is None
+
+
+def test_a_foreign_queue_is_refused():
+    rig = make_rig()
+    one, two = rig.open("one"), rig.open("two")
+    with pytest.raises(HandleError, match="not a queue of this inferlet"):
+        one.call("alloc_emb", 1, q=two.q)
+    with pytest.raises(ArgumentError, match="pass a queue first"):
+        one.space.call("embed_txt", None, ([], [], []))
+
+
+def test_queues_are_limited():
+    program = make_rig().open()
+    with pytest.raises(ResourceError, match="reuse some"):
+        for _ in range(MAX_QUEUES):
+            program.space.create_queue()
+
+
+def test_an_unknown_call_names_the_near_ones():
+    program = make_rig().open()
+    with pytest.raises(ArgumentError, match="did you mean 'forward'"):
+        program.call("foward")
+
+
+def test_fragile_really_is_a_fake_backend_handler():
+    backend = FakeBackend()
+    with pytest.raises(RuntimeError):
+        Fragile(backend).embed_txt([type("C", (), {"tok": [66], "emb": []})()])
