@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from pie_core.control.dispatch import Adaptive, DispatchPolicy
 from pie_core.control.layer import ControlLayer, Environment
 from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
-from pie_core.inference.backend import HandlerSpec
+from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.plugins import Selection
 from pie_core.registry import load_registry, realize
 from pie_core.resource import Embed, KvPage, Resource
@@ -23,7 +23,7 @@ from pie_core.testing.inline import InlineDevice, ManualLoop
 class Rig:
     """`evicted` lists who was ended by the contention policy."""
 
-    backend: FakeBackend
+    backend: Any
     loop: ManualLoop
     device: InlineDevice
     layer: ControlLayer
@@ -70,12 +70,13 @@ def make_rig(
     batch: int = 4096,
     dispatch: DispatchPolicy | None = None,
     contention: ContentionPolicy | None = None,
-    handlers: list[HandlerSpec] | None = None,
-    backend: FakeBackend | None = None,
+    handlers: Sequence[HandlerSpec] | None = None,
+    backend: Backend | None = None,
+    name: str = "fake",
 ) -> Rig:
-    """A rig; small pages, so that everything crosses their borders."""
+    """A rig; small pages, so that everything crosses their borders. `handlers` are for `backend`, called `name`."""
     backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch)
-    realization = realize(load_registry(Selection()), handlers or fake_handlers(), "fake", backend)
+    realization = realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
     loop = ManualLoop()
     device = InlineDevice(realization.routes, loop.soon)
     rig: Rig | None = None

@@ -148,3 +148,19 @@ def test_fragile_really_is_a_fake_backend_handler():
     backend = FakeBackend()
     with pytest.raises(RuntimeError):
         Fragile(backend).embed_txt([type("C", (), {"tok": [66], "emb": []})()])
+
+
+def test_an_embed_with_many_readers_is_not_overwritten_before_the_last_of_them():
+    rig = make_rig()
+    program = rig.open()
+    shared = program.prompt([1])
+    hidden = []
+    for _ in range(20):
+        hidden.append(program.call("alloc_emb", 1))
+        program.call("forward", [], shared, program.call("alloc_kvpage", 1), hidden[-1])
+    program.call("embed_txt", [2], [0], shared)
+    assert len({program.hashes(embeds)[0] for embeds in hidden}) == 1
+    fresh = program.prompt([1])
+    out = program.call("alloc_emb", 1)
+    program.call("forward", [], fresh, program.call("alloc_kvpage", 1), out)
+    assert program.hashes(out) == program.hashes(hidden[0])
