@@ -1,0 +1,83 @@
+"""`pie-core plugins`: what is installed, by metadata alone; with `--check` also whether it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, get_args
+
+import click
+import msgspec
+
+from pie_core.cli.command import PieCommand
+from pie_core.cli.table import table
+from pie_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from pie_core.plugins import Plugin
+
+
+class Row(msgspec.Struct):
+    """One plugin, for people and for programs."""
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    target: str
+    problem: str | None = None
+
+
+@click.command(cls=PieCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--check", is_flag=True, help="Also try to load each one; exit code 1 if there is a problem.")
+@click.pass_context
+def plugins(context: click.Context, /, as_json: bool, check: bool) -> None:
+    """List the installed plugins. Without --check none of them is imported."""
+    from pie_core.plugins import Kind, discover
+
+    found = [plugin for kind in get_args(Kind) for plugin in discover(kind)]
+    clashes = find_clashes(found)
+    problems = [clashes.get((plugin.kind, plugin.name)) or (problem_of(plugin) if check else None) for plugin in found]
+    rows = [_row(plugin, problem) for plugin, problem in zip(found, problems, strict=True)]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+    else:
+        _print(rows)
+    context.exit(1 if check and any(row.problem for row in rows) else 0)
+
+
+def find_clashes(plugins: Iterable[Plugin]) -> dict[tuple[str, str], str]:
+    """The names that two packages bring, with what to do about it."""
+    packages: dict[tuple[str, str], list[str]] = {}
+    for plugin in plugins:
+        packages.setdefault((plugin.kind, plugin.name), []).append(plugin.package)
+    return {
+        name: f"brought by {' and '.join(rivals)}; choose one with --prefer {rivals[-1]}, or uninstall the other"
+        for name, rivals in packages.items()
+        if len(rivals) > 1
+    }
+
+
+def problem_of(plugin: Plugin) -> str | None:
+    """Why a plugin cannot be used, found out by loading it."""
+    from pie_core.plugins import load
+
+    try:
+        load(plugin)
+    except PluginError as error:
+        return str(error)
+    return None
+
+
+def _row(plugin: Plugin, problem: str | None) -> Row:
+    return Row(plugin.kind, plugin.name, plugin.package, plugin.version, plugin.target, problem)
+
+
+def _print(rows: list[Row]) -> None:
+    if not rows:
+        click.echo("no plugin is installed; `pip install pie-backend-torch pie-model-pico` is a start", err=True)
+        return
+    click.echo(table(["KIND", "NAME", "PACKAGE", "VERSION"], [[r.kind, r.name, r.package, r.version] for r in rows]))
+    for row in rows:
+        if row.problem is not None:
+            click.secho(f"{row.kind}.{row.name}: {row.problem}", err=True, fg="red")

@@ -1,0 +1,102 @@
+"""`pie-core run`: one program, in this process or on a server, its messages on the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pie_core.cli.command import PieCommand
+from pie_core.cli.options import core_options, selection, settings
+
+if TYPE_CHECKING:
+    from pie_core.application.program import Program
+    from pie_core.plugins import Selection
+
+
+class RunCommand(PieCommand):
+    """Tells whoever forgets the `--` where the options of the program go."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        try:
+            return super().parse_args(context, arguments)
+        except click.NoSuchOption as error:
+            hint = f"A flag of the program goes behind `--`: run PROGRAM -- {error.option_name} ..."
+            raise click.UsageError(f"{error.format_message()} {hint}", context) from error
+
+
+@click.command(cls=RunCommand)
+@click.argument("program", required=False)
+@click.argument("arguments", nargs=-1)
+@click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
+@click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
+@click.option("--model", metavar="MODEL", help="A model plugin or checkpoint directory.  [default: the only one]")
+@click.option("--native", is_flag=True, help="The trusted tier: no isolation. Currently the only tier.")
+@click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
+@core_options
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    program: str | None,
+    arguments: tuple[str, ...],
+    listing: bool,
+    server: str | None,
+    model: str | None,
+    native: bool,
+    interactive: bool,
+    as_json: bool,
+    **core: Any,
+) -> None:
+    """Run PROGRAM, a .py file or the name of an installed program; ARGUMENTS for it follow after `--`.
+
+    Exit code: 0 it finished, 1 it failed or could not start, 130 it was interrupted.
+    """
+    from pie_core.cli.printer import JsonPrinter, Printer
+    from pie_core.cli.running import run_here, run_there
+
+    if listing:
+        _list_programs(selection(core["without"], core["prefer"]))
+        return
+    if program is None:
+        raise click.UsageError("name a PROGRAM, or see the installed ones with --list", context)
+    printer = JsonPrinter() if as_json else Printer()
+    if server is not None:
+        _refuse_core_options(context)
+        context.exit(asyncio.run(run_there(server, program, arguments, printer, interactive)))
+    chosen = settings(model, **core)
+    checked = _check(program, arguments, chosen.selection)
+    context.exit(asyncio.run(run_here(chosen, checked, arguments, printer, interactive)))
+
+
+def _check(what: str, arguments: tuple[str, ...], chosen: Selection) -> Program:
+    """Find a program and its mistakes before a model is loaded for it. Raises `ProgramError`."""
+    from pie_core.application.manifest import parse_flags
+    from pie_core.application.program import find_program
+
+    program = find_program(what, chosen)
+    program.compile()
+    if program.manifest.flags:
+        parse_flags(program.manifest, list(arguments), program.name)
+    return program
+
+
+def _refuse_core_options(context: click.Context) -> None:
+    for name in ("model", "backend", "options", "without", "prefer", "limits"):
+        if context.params[name]:
+            option = f"--{name.removesuffix('s')}"
+            raise click.UsageError(f"{option} is what the server was started with; leave it out with --server", context)
+
+
+def _list_programs(chosen: Selection) -> None:
+    from pie_core.application.program import installed_programs, read_program
+
+    programs = {name: read_program(path) for name, path in installed_programs(chosen).items()}
+    if not programs:
+        click.echo("no program is installed; `pip install pie-inferlets` brings some", err=True)
+    width = max(map(len, programs), default=0)
+    for name, program in sorted(programs.items()):
+        click.echo(f"{name:{width}}  {program.manifest.description}".rstrip())

@@ -1,0 +1,64 @@
+"""What all connections of a server share. It exists before the model does: `/livez` and `/readyz` answer meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from pie_core.application.program import Program, read_program
+from pie_core.controller import Controller
+from pie_core.errors import ProgramError, ResourceError, nearest
+
+
+class ServerState:
+    """Owned by `serve`; connections register in `sessions` and claim the inferlets they read in `readers`."""
+
+    def __init__(self, frame_bytes: int, local: bool) -> None:
+        self.frame_bytes = frame_bytes
+        self.local = local  # nobody but this machine can connect
+        self.programs: Mapping[str, Path] = {}
+        self.readers: set[str] = set()  # inferlets whose events a connection reads
+        self.stopping = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._controller: Controller | None = None
+        self._sessions = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether programs can be launched."""
+        return self._controller is not None and not self.stopping.is_set()
+
+    @property
+    def controller(self) -> Controller:
+        """The core. Raises `ResourceError` while there is none."""
+        if self._controller is None:
+            raise ResourceError("the model is still being loaded; try again when /readyz answers 200")
+        return self._controller
+
+    def open(self, controller: Controller, programs: Mapping[str, Path]) -> None:
+        """The model is there."""
+        self._controller, self.programs = controller, programs
+
+    def check_accepting(self) -> None:
+        """Raise `ResourceError` if nothing may be launched any more."""
+        if self.stopping.is_set():
+            raise ResourceError("the server shuts down and launches nothing any more")
+
+    def installed_program(self, name: str) -> Program:
+        """An installed program, read anew each time. Raises `ProgramError` naming near names."""
+        if name not in self.programs:
+            raise ProgramError(f"no program named {name!r} is installed on the server{nearest(name, self.programs)}")
+        return read_program(self.programs[name])
+
+    def enter(self) -> None:
+        """A connection has come."""
+        self._sessions += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """A connection has gone."""
+        self._sessions -= 1
+        if self._sessions == 0:
+            self.idle.set()

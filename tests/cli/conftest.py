@@ -1,0 +1,100 @@
+"""Runs the command as its users do: in a process of its own, with the package pie-fake of tests/server installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVER_TESTS = Path(__file__).parent.parent / "server"
+COMMAND = [sys.executable, "-m", "pie_core.cli"]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Commands:
+    """`pie-core`, with more packages installed if a test asks for them."""
+
+    def __init__(self, *packages: Path) -> None:
+        found = [str(SERVER_TESTS / "installed"), *map(str, packages), os.environ.get("PYTHONPATH", "")]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PIE_")}
+        self._environment = kept | {"PYTHONPATH": os.pathsep.join(found)}
+
+    def run(self, *arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            input=stdin,
+            env=self._environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def run_fake(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`pie-core run` on the fake model."""
+        return self.run("run", "--backend", "fake", "--model", "fake", *arguments, stdin=stdin)
+
+    @contextmanager
+    def start(self, *arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """Start it; it is killed at the end if it still runs."""
+        with subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            env=self._environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    @contextmanager
+    def serve(self, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+        """A server with the fake model that is ready, and its address."""
+        with self.start("serve", "fake", "--backend", "fake", "--port", 0, *arguments) as process:
+            line = process.stdout.readline()
+            assert line.startswith("pie-core serves fake at http"), line + process.stderr.read()
+            yield process, line.split()[-1]
+
+
+@pytest.fixture(scope="session")
+def pie_core() -> Commands:
+    """The command."""
+    return Commands()
+
+
+@pytest.fixture
+def pie_core_with() -> Callable[..., Commands]:
+    """The command, with more directories of installed packages."""
+    return Commands
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """Where the programs of the server's tests are."""
+    return SERVER_TESTS / "programs"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Callable[..., Path]:
+    """Makes an installed package of entry points and, if given, a module; its directory."""
+
+    def make(name: str, entry_points: str, source: str = "", **more: Any) -> Path:
+        directory = tmp_path / name
+        info = directory / f"{name}-2.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
+        (info / "entry_points.txt").write_text(entry_points)
+        (directory / f"{name.replace('-', '_')}.py").write_text(source)
+        return directory
+
+    return make

@@ -1,0 +1,171 @@
+"""`pie-core run`: what a program says arrives, and what goes wrong is one clear message."""
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+def test_messages_go_to_stdout_as_they_come_and_the_exit_code_is_0(pie_core, tmp_path):
+    program = tmp_path / "hello.py"
+    program.write_text(
+        "from inferlet import get_arg, send\n"
+        "async def main():\n"
+        "    send('one, ')\n    send('two\\n')\n    print('printed', *get_arg())\n    return 'result'\n"
+    )
+    done = pie_core.run_fake(program, "--", "a", "--b")
+    assert (done.stdout, done.stderr, done.returncode) == ("one, two\nprinted a --b\nresult\n", "", 0)
+
+
+def test_a_model_generates_through_the_whole_stack(pie_core):
+    done = pie_core.run_fake("text_completion", "-o", f"answer={'Paris, ' * 50}", "--", "--max-tokens", "9")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert len(done.stdout.rstrip("\n")) == 9
+
+
+def test_blobs_are_a_note_on_stderr(pie_core, programs):
+    done = pie_core.run_fake(programs / "blob.py")
+    assert (done.stdout, done.stderr) == ("", "[blob of 5 bytes]\n")
+
+
+def test_json_is_one_event_per_line(pie_core, programs):
+    done = pie_core.run_fake("--json", programs / "fails.py")
+    message, ended = map(json.loads, done.stdout.splitlines())
+    assert message == {"type": "message", "text": "so far so good"}
+    assert (ended["status"], ended["code"], done.returncode) == ("failed", "program", 1)
+
+
+def test_a_program_that_fails_shows_its_own_traceback_and_exit_code_1(pie_core, programs):
+    done = pie_core.run_fake(programs / "fails.py")
+    assert (done.stdout, done.returncode) == ("so far so good\n", 1)
+    assert "fails.py" in done.stderr
+    assert done.stderr.endswith("ValueError: no such luck\n")
+    assert "pie_core" not in done.stderr
+
+
+def test_lines_of_stdin_are_messages_with_interactive(pie_core, programs):
+    done = pie_core.run_fake("-i", programs / "echo.py", stdin="one\ntwo\nbye")
+    assert (done.stdout, done.stderr, done.returncode) == ("onetwo\ndone\n", "", 0)
+
+
+def test_ctrl_c_stops_the_program_and_the_exit_code_is_130(pie_core, programs):
+    arguments = ["run", "--backend", "fake", "--model", "fake", programs / "forever.py"]
+    with pie_core.start(*arguments, PYTHONUNBUFFERED="1") as process:
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors == "stopped: interrupted\n"
+
+
+def test_a_second_ctrl_c_ends_a_program_that_keeps_the_process_busy(pie_core, programs):
+    arguments = ["run", "--backend", "fake", "--model", "fake", programs / "busy.py"]
+    with pie_core.start(*arguments, PYTHONUNBUFFERED="1") as process:
+        assert process.stdout.readline() == "busy now\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode in (130, 143)
+
+
+def test_ctrl_c_while_the_model_loads_ends_at_once(pie_core, programs, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    arguments = ["run", "--backend", "fake", "--model", "fake", "-o", f"gate={gate}", programs / "echo.py"]
+    with pie_core.start(*arguments, "--log-level", "info") as process:
+        while "model.loading" not in process.stderr.readline():
+            pass
+        while "weights" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_list_shows_the_installed_programs_with_their_descriptions(pie_core):
+    done = pie_core.run("run", "--list")
+    assert done.returncode == 0
+    assert any(line.startswith("text_completion ") and "Complete a text" in line for line in done.stdout.splitlines())
+
+
+BAD_INPUT = {
+    "unknown backend": (["--backend", "torhc", "ECHO"], "no backends plugin is named 'torhc'"),
+    "unknown backend, where to get it": (["--backend", "triton", "ECHO"], "pip install pie-backend-triton"),
+    "unknown model": (["--backend", "fake", "--model", "fakke", "ECHO"], "did you mean 'fake'"),
+    "unknown directory": (["--backend", "fake", "--model", "./nowhere", "ECHO"], "./nowhere is not a directory"),
+    "no such file": (["nowhere.py"], "nowhere.py does not exist"),
+    "no such program": (["text_competition"], "did you mean 'text_completion'"),
+    "a directory": (["."], "is a directory"),
+    "syntax": (["SYNTAX"], "syntax.py:2:"),
+    "no main": (["NO_MAIN"], "defines no `main`"),
+    "not UTF-8": (["LATIN"], "cannot be read as UTF-8"),
+    "unknown flag": (["text_completion", "--", "--promt", "x"], "unknown argument '--promt'"),
+    "bad flag value": (["text_completion", "--", "--max-tokens", "many"], "takes int, got 'many'"),
+    "misspelt option": (["FAKE", "-o", "page=3", "ECHO"], "no option 'page'; did you mean 'pages'"),
+    "bad option value": (["FAKE", "-o", "pages=many", "ECHO"], "Expected `int`"),
+    "option without value": (["FAKE", "-o", "pages", "ECHO"], "write NAME=VALUE"),
+    "misspelt limit": (["FAKE", "--limit", "wall=3", "ECHO"], "did you mean 'wall_s'"),
+    "bad limit value": (["FAKE", "--limit", "wall_s=soon", "ECHO"], "--limit"),
+    "misspelt without": (["FAKE", "--without", "traits.tokenise", "ECHO"], "did you mean 'traits.tokenize'"),
+    "misspelt prefer": (["FAKE", "--prefer", "pie-fakke", "ECHO"], "did you mean 'pie-fake'"),
+    "a trait left out": (["FAKE", "--without", "traits.output_text", "text_completion"], "output_text"),
+    "load failure": (["FAKE", "-o", "fail=no room", "ECHO"], "no room"),
+    "no server": (["--server", "http://127.0.0.1:1", "ECHO"], "no pie-core server answers"),
+    "not a server": (["--server", "localhost", "ECHO"], "not the address of a server"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory, programs, pie_core):
+    """What the command says to each bad input. They run side by side, to save time."""
+    places = tmp_path_factory.mktemp("bad")
+    (places / "syntax.py").write_text("x = 1\nasync def main(:\n")
+    (places / "no_main.py").write_text("x = 1\n")
+    (places / "latin.py").write_bytes(b"# \xe4\n")
+    names = {name.upper(): [str(places / f"{name}.py")] for name in ("syntax", "no_main", "latin")}
+    names |= {"ECHO": [str(programs / "echo.py")], "FAKE": ["--backend", "fake", "--model", "fake"]}
+
+    def run(case):
+        return pie_core.run("run", *(part for word in BAD_INPUT[case][0] for part in names.get(word, [word])))
+
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(BAD_INPUT, pool.map(run, BAD_INPUT), strict=True))
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_clear_message_and_exit_code_1(refusals, case):
+    done = refusals[case]
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert BAD_INPUT[case][1] in done.stderr
+
+
+def test_debug_shows_where_an_error_comes_from(pie_core):
+    done = pie_core.run("run", "nowhere.py", "--debug")
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("Error: nowhere.py does not exist\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["text_completion", "--prompt", "x"], "goes behind `--`: run PROGRAM -- --prompt"),
+        ([], "name a PROGRAM"),
+        (["--server", "http://127.0.0.1:1", "-o", "pages=3", "echo"], "leave it out with --server"),
+    ],
+)
+def test_wrong_usage_says_how_to_use_it_and_is_exit_code_2(pie_core, words, says):
+    done = pie_core.run("run", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in " ".join(done.stderr.split())
+
+
+def test_an_inferlet_that_meets_a_limit_ends_with_its_name(pie_core, programs):
+    done = pie_core.run_fake("--limit", "wall_s=0.05", programs / "echo.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("terminated: ")
+    assert "0.05 s" in done.stderr

@@ -1,0 +1,7 @@
+"""Sends a blob."""
+
+from inferlet import send_blob
+
+
+async def main():
+    send_blob(b"12345")
