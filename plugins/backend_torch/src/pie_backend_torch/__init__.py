@@ -1,0 +1,1 @@
+"""The torch backend: any transformers decoder over a paged KV pool. Importing it loads neither torch nor a model."""

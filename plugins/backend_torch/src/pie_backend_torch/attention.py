@@ -1,0 +1,129 @@
+"""Attention of one layer over the pool: write the step's keys and values, gather each call's context, attend.
+
+Every call is computed in shapes that depend on it alone (see `step`), so its result does not depend on the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pie_backend_torch.pool import KvPool
+from pie_backend_torch.step import Group, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """How a layer attends, beyond the plain softmax."""
+
+    scale: float | None = None  # of the scores; None: 1 / sqrt(key width)
+    window: int | None = None  # a token sees positions above its own minus this; an explicit mask replaces it
+    softcap: float | None = None  # scores become cap * tanh(score / cap)
+    sinks: Tensor | None = None  # [heads] one more score per head that takes weight and gives nothing
+
+
+PLAIN = Flavour()
+
+
+def attend(
+    step: Step, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour = PLAIN
+) -> Tensor:
+    """query [tokens, heads, width], key and value [tokens, kv heads, width] of the new tokens -> shape of query.
+
+    Writes key and value to the pool first. A token that may see nothing gets zeros.
+    """
+    keys, values = pool.keys[layer], pool.values[layer]
+    keys.index_copy_(0, step.slots, key)
+    values.index_copy_(0, step.slots, value)
+    if len(step.groups) == 1:
+        return _group(step, step.groups[0], keys, values, query, key, value, flavour)
+    out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
+    for group in step.groups:
+        rows = group.rows
+        assert rows is not None
+        part = _group(step, group, keys, values, query.index_select(0, rows), key, value, flavour)
+        out.index_copy_(0, rows, part)
+    return out
+
+
+def _group(
+    step: Step, group: Group, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour
+) -> Tensor:
+    n, tokens, heads = group.n, group.tokens, query.shape[1]
+    window = flavour.window
+    bias: Tensor | None = None
+    if group.width:
+        shown = keys.index_select(0, group.context).view(n, group.width, *keys.shape[1:]).transpose(1, 2)
+        given = values.index_select(0, group.context).view(n, group.width, *values.shape[1:]).transpose(1, 2)
+        bias = step.bias(group, window)
+    else:
+        if group.rows is not None:
+            key, value = key.index_select(0, group.rows), value.index_select(0, group.rows)
+        shown = key.view(n, tokens, *key.shape[1:]).transpose(1, 2)
+        given = value.view(n, tokens, *value.shape[1:]).transpose(1, 2)
+        if _needs_bias(tokens, flavour):
+            bias = _in_order(tokens, window, query)
+    asked = query.view(n, tokens, heads, -1)
+    if flavour.softcap is not None or flavour.sinks is not None:
+        assert bias is not None
+        out = _by_hand(asked.transpose(1, 2), shown, given, bias, flavour).transpose(1, 2)
+    elif tokens == 1:
+        folded = asked.view(n, shown.shape[1], heads // shown.shape[1], -1)  # grouped heads become query rows
+        out = _fused(folded, shown, given, bias, flavour.scale).reshape(n, 1, heads, -1)
+    else:
+        out = _fused(asked.transpose(1, 2), shown, given, bias, flavour.scale).transpose(1, 2)
+    out = out.reshape(n * tokens, heads, -1)
+    return out if group.blind is None else out.masked_fill(group.blind, 0.0)
+
+
+def _needs_bias(tokens: int, flavour: Flavour) -> bool:
+    windowed = flavour.window is not None and flavour.window < tokens
+    return windowed or flavour.softcap is not None or flavour.sinks is not None
+
+
+def _in_order(tokens: int, window: int | None, like: Tensor) -> Tensor:
+    """The bias of `tokens` consecutive tokens over themselves, [1, 1, tokens, tokens]."""
+    visible = torch.ones(tokens, tokens, dtype=torch.bool, device=like.device).tril()
+    if window is not None:
+        visible = visible.triu(1 - window)
+    bias = torch.zeros(1, 1, tokens, tokens, dtype=like.dtype, device=like.device)
+    return bias.masked_fill_(~visible, float("-inf"))
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """torch's own attention; causal in order where there is no bias. [n, heads, tokens, width]."""
+    n, width, out_width = query.shape[0], key.shape[3], value.shape[3]
+    if out_width < width:  # the fast kernels want one width
+        value = functional.pad(value, (0, width - out_width))
+    if query.shape[0] * query.shape[1] == 1:  # a lone head would be split over threads, and round differently
+        query, key, value = (tensor.expand(2, -1, -1, -1) for tensor in (query, key, value))
+    out = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=bias,
+        is_causal=bias is None,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out[:n, ..., :out_width]
+
+
+def _by_hand(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, flavour: Flavour) -> Tensor:
+    """Attention with soft-capped scores and sinks, which the fused kernels do not have. [n, heads, tokens, width]."""
+    n, heads, tokens, width = query.shape
+    folds = heads // key.shape[1]
+    scale = width**-0.5 if flavour.scale is None else flavour.scale
+    folded = query.reshape(n, key.shape[1], folds * tokens, width)
+    scores = (folded @ key.transpose(2, 3)).view(n, heads, tokens, -1) * scale
+    if flavour.softcap is not None:
+        scores = torch.tanh(scores / flavour.softcap) * flavour.softcap
+    scores = scores + bias
+    if flavour.sinks is not None:
+        sinks = flavour.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(n, heads, tokens, 1)
+        scores = torch.cat([scores, sinks], -1)
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)[..., : key.shape[2]]
+    return (weights.view(n, key.shape[1], folds * tokens, -1) @ value).view(n, heads, tokens, -1)

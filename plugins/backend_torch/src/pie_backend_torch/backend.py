@@ -1,0 +1,65 @@
+"""The loaded model as the control layer sees it: facts, pools and lifetime. The work is in `handlers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pie_traits_text.forward import Forward
+from pie_traits_text.output_text import GetNextDist
+from torch import Tensor
+
+from pie_backend_torch.decoder import Decoder
+from pie_backend_torch.device import describe
+from pie_backend_torch.pool import KvPool, lazy_zeros
+from pie_backend_torch.tokenizer import Tokenizer
+from pie_core.command import Command
+from pie_core.inference.backend import Backend
+from pie_core.model import ModelInfo
+from pie_core.resource import Embed, KvPage, Resource
+
+MOST_ROWS = 65536  # of a batch of light commands
+LOGITS_BYTES = 256 << 20  # of one batch of distributions
+
+
+class TorchBackend(Backend):
+    """A model on one device with its pools. Handlers use `decoder`, `pool`, `embeds` and `tokenizer`.
+
+    `embeds` is [Embeds, hidden], a row per physical index.
+    """
+
+    def __init__(
+        self, info: ModelInfo, decoder: Decoder, tokenizer: Tokenizer, pages: int, embeds: int, max_batch_tokens: int
+    ) -> None:
+        self._info = info
+        self._max_batch_tokens = max_batch_tokens
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.pool = KvPool(decoder.layers, pages, info.kvpage_size, decoder.dtype, decoder.device)
+        self.embeds: Tensor = lazy_zeros((embeds, decoder.hidden_size), decoder.dtype, decoder.device)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    @property
+    def capacity(self) -> Mapping[type[Resource], int]:
+        return {KvPage: self.pool.pages, Embed: self.embeds.shape[0]}
+
+    def batch_limit(self, command: type[Command]) -> int:
+        if issubclass(command, Forward):
+            return self._max_batch_tokens
+        if issubclass(command, GetNextDist):
+            return max(1, LOGITS_BYTES // (4 * self._info.vocab_size))
+        return MOST_ROWS
+
+    @property
+    def device(self) -> str:
+        return describe(self.decoder.device, self.decoder.dtype)
+
+    def close(self) -> None:
+        """Free the weights and the pools. The backend must not be used afterwards."""
+        cuda = self.decoder.device.type == "cuda"
+        del self.decoder, self.pool, self.embeds
+        if cuda:
+            torch.cuda.empty_cache()

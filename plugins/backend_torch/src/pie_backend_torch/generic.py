@@ -1,0 +1,203 @@
+"""Any transformers decoder over the pool: its own modules, our attention.
+
+The model is probed for what each layer keeps, its linear layers are packed, and before it may serve it is compared
+with its own stock attention (`selfcheck`): a family is either right or refused with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor, nn
+
+from pie_backend_torch import paged
+from pie_backend_torch.checkpoint import Checkpoint
+from pie_backend_torch.families import check_family, position_limit
+from pie_backend_torch.packing import pack_linears, split_activations
+from pie_backend_torch.pool import KvPool, LayerShape
+from pie_backend_torch.selfcheck import Reference, check_against, take_reference
+from pie_backend_torch.step import Step
+from pie_core.errors import CheckpointError, PieError, UnsupportedError
+from pie_core.inference.backend import Progress
+
+log = structlog.get_logger(__name__)
+
+
+class GenericDecoder:
+    """A transformers causal LM with its attention replaced. See `decoder.Decoder`."""
+
+    implementation = "generic"
+
+    def __init__(self, model: Any, layers: tuple[LayerShape, ...], dtype: torch.dtype, device: torch.device) -> None:
+        text = model.config.get_text_config()
+        self.vocab_size, self.hidden_size = int(text.vocab_size), int(text.hidden_size)
+        self.max_position = position_limit(model.config)
+        self.layers = layers
+        self.dtype, self.device = dtype, device
+        self._table = model.get_input_embeddings()
+        self._decoder = decoder_of(model)
+        self._head = model
+        setattr(model, model.base_model_prefix, _GivenStates())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self._table(ids)
+        return vectors.to(self.dtype)
+
+    def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
+        out = self._decoder(
+            inputs_embeds=x[None], position_ids=step.positions[None], use_cache=False, pie=paged.over_pool(step, pool)
+        )
+        states: Tensor = out.last_hidden_state[0]
+        return states.to(self.dtype)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._head(inputs_embeds=hidden[None], use_cache=False).logits[0]
+        return logits.float()
+
+
+class _GivenStates(nn.Module):
+    """Takes the decoder's place in the causal LM and returns what it is given.
+
+    So the model's own code turns hidden states into scores, whatever it does to them (scales, soft caps).
+    """
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
+        return _States(inputs_embeds)
+
+
+class _States(tuple[Tensor]):
+    """A decoder's output of which only the last hidden state is there; other fields, of router scores say, are None."""
+
+    def __new__(cls, states: Tensor) -> _States:
+        return super().__new__(cls, (states,))
+
+    def __getattr__(self, name: str) -> Tensor | None:
+        return self[0] if name == "last_hidden_state" else None
+
+
+def decoder_of(model: Any) -> Any:
+    """The part of a causal LM that ends with the final norm."""
+    decoder = model.get_decoder()
+    return model.base_model if decoder is model else decoder
+
+
+def load_generic(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress
+) -> GenericDecoder:
+    """Read a checkpoint by transformers. Raises `CheckpointError` or `UnsupportedError`."""
+    where = str(checkpoint.path)
+    with _quiet():
+        model = _read_model(checkpoint, dtype, progress)
+        model = model.to(device).eval()
+    progress("check", None)
+    try:
+        paged.register()
+        layers, called = _probe(model, device)
+        packed = pack_linears(model, called)
+        if device.type == "cpu":
+            split_activations(model, called)
+        reference = take_reference(model, decoder_of(model), device)
+        decoder = _decoder(model, layers, dtype, device, reference)
+    except PieError as error:
+        raise UnsupportedError(f"{where}: a {model.config.model_type} model cannot be served: {error}") from error
+    log.info("model.checked", family=model.config.model_type, layers=len(layers), packed=packed)
+    return decoder
+
+
+def _decoder(
+    model: Any, layers: tuple[LayerShape, ...], dtype: torch.dtype, device: torch.device, reference: Reference
+) -> GenericDecoder:
+    model.set_attn_implementation(paged.NAME)
+    decoder = GenericDecoder(model, layers, dtype, device)
+    check_against(reference, decoder)
+    return decoder
+
+
+def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    where = str(checkpoint.path)
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(where, **local)
+    except Exception as error:  # whatever transformers' config classes raise
+        raise UnsupportedError(f"{where}: transformers cannot read config.json ({_first_line(error)})") from error
+    check_family(config, where)
+    progress("weights", None)
+    try:
+        load: Any = AutoModelForCausalLM.from_pretrained  # typed as if there were no report
+        model, report = load(
+            where, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True, **local
+        )
+    except Exception as error:  # transformers raises anything here
+        kind = UnsupportedError if "Unrecognized configuration class" in str(error) else CheckpointError
+        raise kind(f"{where}: transformers cannot load this model ({_first_line(error)})") from error
+    _check_report(report, where)
+    return model
+
+
+def _check_report(report: dict[str, Any], where: str) -> None:
+    words = {"missing_keys": "lack", "unexpected_keys": "also have", "mismatched_keys": "misshape"}
+    found = {word: sorted(map(str, report.get(key) or ())) for key, word in words.items()}
+    problems = [f"{word} {names[0]} ({len(names)} in all)" for word, names in found.items() if names]
+    if problems:
+        raise CheckpointError(
+            f"{where}: the weights do not fit config.json: they {', '.join(problems)}; "
+            "use config and weights of the same model"
+        )
+
+
+def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], set[nn.Module]]:
+    """What every layer keeps, and which modules are called, seen by running one token."""
+    recorder = paged.Recorder()
+    called: set[nn.Module] = set()
+    stock = model.config._attn_implementation
+    model.set_attn_implementation(paged.NAME)
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in model.modules()]
+    try:
+        ids = torch.zeros(1, 1, dtype=torch.int64, device=device)
+        decoder_of(model)(
+            inputs_embeds=model.get_input_embeddings()(ids), position_ids=ids, use_cache=False, pie=recorder
+        )
+    except (TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise UnsupportedError(f"its decoder does not run on Embeds alone ({_first_line(error)})") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.set_attn_implementation(stock)
+    head = model.get_output_embeddings()
+    if head is not None:
+        called.add(head)
+    return _layers(recorder, int(model.config.get_text_config().num_hidden_layers)), called
+
+
+def _layers(recorder: paged.Recorder, count: int) -> tuple[LayerShape, ...]:
+    if not recorder.shapes:
+        raise UnsupportedError("its attention does not go through transformers' AttentionInterface")
+    missing = sorted(set(range(count)) - recorder.shapes.keys())
+    if missing:
+        raise UnsupportedError(f"layer {missing[0]} ({len(missing)} in all) has no attention over keys and values")
+    return tuple(recorder.shapes[index] for index in range(max(recorder.shapes) + 1))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars; ours go through `Progress`."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]

@@ -1,0 +1,1 @@
+"""The five text traits on the torch backend, one handler each."""

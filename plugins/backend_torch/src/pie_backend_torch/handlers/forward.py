@@ -1,0 +1,69 @@
+"""Trait `forward`: a batch of calls of any mix of lengths becomes one pass over the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from pie_traits_text.forward import Forward
+
+from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.step import Bools, Ints, Span, build_step
+
+
+class ForwardHandler:
+    """Reads Embeds, runs the model over the pool, writes hidden states to Embeds.
+
+    An explicit mask replaces causality and, where the model has one, the sliding window: what it shows is seen.
+    """
+
+    def __init__(self, backend: TorchBackend) -> None:
+        self._backend = backend
+
+    @torch.inference_mode()
+    def forward(self, batch: Sequence[Forward]) -> None:
+        decoder, pool, embeds = self._backend.decoder, self._backend.pool, self._backend.embeds
+        size = pool.page_size
+        spans: list[Span] = []
+        read: list[int] = []
+        written: list[int] = []
+        rows: list[int] = []
+        for command in batch:
+            spans.append(_span(command, size))
+            read += [embed.index for embed in command.iemb]
+            written += [embed.index for embed in command.oemb]
+            rows += range(len(read) - len(command.oemb), len(read))
+        step = build_step(spans, size, decoder.device, (read, written, rows))
+        step.place(pool.positions, decoder.dtype)
+        source, target, out = step.extra
+        hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
+        if written:
+            embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
+
+
+def _span(command: Forward, size: int) -> Span:
+    okv = command.okv
+    return Span(
+        pages=[page.index for page in command.ikv],
+        live=command.live,
+        slots=[okv[place].index * size + slot for place, slot in command.slots],
+        positions=command.positions,
+        mask=None if command.mask is None else _visible(command, size),
+    )
+
+
+def _visible(command: Forward, size: int) -> Bools:
+    """The mask over live context tokens and new ones: what the guest gave, without the columns of hidden tokens."""
+    mask = command.mask
+    assert mask is not None
+    given = np.frombuffer(mask.data, dtype=np.bool_).reshape(mask.rows, mask.cols)
+    held, live = _bits(command.held, size), _bits(command.live, size)
+    shown = np.concatenate([live[held], np.ones(mask.rows, dtype=np.bool_)])
+    return given if shown.all() else given[:, shown]
+
+
+def _bits(masks: Sequence[int], size: int) -> Bools:
+    """[pages, slots] bool."""
+    values: Ints = np.array(masks, dtype=np.int64).reshape(-1, 1)
+    return ((values >> np.arange(size)) & 1).astype(np.bool_)

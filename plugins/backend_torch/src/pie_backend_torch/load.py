@@ -1,0 +1,134 @@
+"""From a checkpoint directory to a backend that is ready: check, choose the path, read, size the pools, allocate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from pie_backend_torch import lean_config, memory
+from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
+from pie_backend_torch.decoder import Decoder
+from pie_backend_torch.device import choose_device, choose_dtype
+from pie_backend_torch.lean import LeanDecoder, expected_tensors
+from pie_backend_torch.options import TorchOptions, check_options
+from pie_backend_torch.pool import token_bytes
+from pie_backend_torch.tokenizer import Tokenizer, bos_token, eos_tokens, open_tokenizer, prompt_template
+from pie_core.errors import CheckpointError, UnsupportedError
+from pie_core.inference.backend import Progress
+from pie_core.model import ModelInfo, ModelSpec
+
+log = structlog.get_logger(__name__)
+
+
+def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> TorchBackend:
+    """The backend of `BackendSpec.load`; see there for what it raises."""
+    check_options(options)
+    started = time.perf_counter()
+    progress("checkpoint", None)
+    checkpoint = open_checkpoint(spec.path)
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, checkpoint.config, device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    tokenizer = open_tokenizer(checkpoint)
+    memory.check_weights(checkpoint.parameters * dtype.itemsize, device)
+    with torch.no_grad():  # not inference mode: handlers of other packages may write to the pools outside it
+        decoder = _read_decoder(checkpoint, options.implementation, dtype, device, progress)
+        slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
+        pages = memory.choose_pages(options, slot, embed, device)
+        progress("pools", None)
+        info = _info(spec, checkpoint, decoder, tokenizer, options.page_size)
+        backend = TorchBackend(info, decoder, tokenizer, pages, options.embeds, options.max_batch_tokens)
+    log.info(
+        "model.ready",
+        model=spec.name,
+        device=backend.device,
+        pages=pages,
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    return backend
+
+
+def _read_decoder(
+    checkpoint: Checkpoint, implementation: str, dtype: torch.dtype, device: torch.device, progress: Progress
+) -> Decoder:
+    reason = lean_config.why_not(checkpoint.config)
+    if implementation == "lean" and reason is not None:
+        raise UnsupportedError(f"{checkpoint.path}: implementation=lean does not cover this model: {reason}; use auto")
+    lean = reason is None and implementation != "generic"
+    log.info("model.path", path="lean" if lean else "generic", why=reason or f"implementation={implementation}")
+    if lean:
+        return _read_lean(checkpoint, dtype, device, progress)
+    from pie_backend_torch.generic import load_generic
+
+    return load_generic(checkpoint, dtype, device, progress)
+
+
+def _read_lean(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress) -> LeanDecoder:
+    config = lean_config.read_config(checkpoint.config, str(checkpoint.path / "config.json"))
+    expected = expected_tensors(config)
+    _check_tensors(checkpoint, expected)
+    done = 0
+    with ExitStack() as stack:
+        files: dict[Path, Any] = {}
+
+        def read(name: str) -> Tensor:
+            nonlocal done
+            file = checkpoint.tensors[name].file
+            if file not in files:
+                files[file] = stack.enter_context(safe_open(str(file), framework="pt", device="cpu"))
+            done += 1
+            progress("weights", min(1.0, done / len(expected)))
+            # a copy, so that nothing keeps the file mapped
+            return torch.empty_like(loaded := files[file].get_tensor(name), dtype=dtype, device=device).copy_(loaded)
+
+        return LeanDecoder(config, read, dtype, device)
+
+
+def _check_tensors(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `CheckpointError` unless the weights are those that the config describes."""
+    present = {name: tensor.shape for name, tensor in checkpoint.tensors.items() if not _derived(name)}
+    missing = sorted(expected.keys() - present.keys())
+    surplus = sorted(present.keys() - expected.keys() - {"lm_head.weight"})
+    wrong = sorted(name for name in expected.keys() & present.keys() if present[name] != expected[name])
+    problems = [
+        f"{word} {names[0]!r} ({len(names)} in all)"
+        for word, names in (("lack", missing), ("also have", surplus))
+        if names
+    ]
+    problems += [f"have {name!r} as {present[name]} instead of {expected[name]}" for name in wrong[:1]]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit config.json: they {', '.join(problems)}; "
+            "use config and weights of the same model"
+        )
+
+
+def _derived(name: str) -> bool:
+    """Buffers that old checkpoints carry and nobody reads."""
+    return name.endswith("rotary_emb.inv_freq")
+
+
+def _info(spec: ModelSpec, checkpoint: Checkpoint, decoder: Decoder, tokenizer: Tokenizer, page_size: int) -> ModelInfo:
+    own = checkpoint.optional_json("tokenizer_config.json")
+    return ModelInfo(
+        name=spec.name,
+        vocab_size=decoder.vocab_size,
+        max_position=decoder.max_position,
+        kvpage_size=page_size,
+        description=spec.description,
+        version=spec.version,
+        license=spec.license,
+        prompt_template=prompt_template(checkpoint),
+        bos_token=bos_token(tokenizer, own),
+        eos_tokens=eos_tokens(tokenizer, checkpoint.optional_json("generation_config.json"), checkpoint.config, own),
+    )

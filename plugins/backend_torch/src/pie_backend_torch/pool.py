@@ -1,0 +1,60 @@
+"""The pools: keys, values and positions of every token slot, and the Embed vectors. Allocated once, never grown.
+
+A slot is `page * page_size + offset`. Nothing here knows which slots are live: that comes from the host with every
+command, so stale slots need no reset and are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What one attention layer keeps per token."""
+
+    heads: int
+    key_width: int
+    value_width: int
+
+    @property
+    def width(self) -> int:
+        """Numbers kept for one token."""
+        return self.heads * (self.key_width + self.value_width)
+
+
+class KvPool:
+    """Keys and values of every layer, and the position each slot was written at."""
+
+    def __init__(
+        self, layers: Sequence[LayerShape], pages: int, page_size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.pages = pages
+        self.page_size = page_size
+        slots = pages * page_size
+        self.keys = [lazy_zeros((slots, layer.heads, layer.key_width), dtype, device) for layer in layers]
+        self.values = [lazy_zeros((slots, layer.heads, layer.value_width), dtype, device) for layer in layers]
+        self.positions = lazy_zeros((slots,), torch.int64, device)
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Copy whole slots, `source[i]` to `target[i]` ([n] each): keys, values and positions. Overlaps read first."""
+        for tensor in (*self.keys, *self.values, self.positions):
+            tensor.index_copy_(0, target, tensor.index_select(0, source))
+
+
+def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take real memory only where they are written (calloc) when on a CPU."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    count = int(np.prod(shape)) * dtype.itemsize
+    return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(dtype).view(shape)
+
+
+def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
+    """Bytes that one token slot takes in a pool of these layers."""
+    return sum(layer.width for layer in layers) * dtype.itemsize + torch.int64.itemsize

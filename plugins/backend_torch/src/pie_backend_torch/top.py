@@ -1,0 +1,27 @@
+"""The exact top-k of score rows, ties in the order of ids, whatever else is in the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def top_tokens(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """ids and scores [n, count] of the highest scores of each row of [n, vocab], falling; equal scores by rising id."""
+    vocab = logits.shape[1]
+    if count == vocab:
+        scores, ids = torch.sort(logits, dim=-1, descending=True, stable=True)
+        return ids, scores
+    scores, ids = torch.topk(logits, count + 1, dim=-1)  # one more, to see a tie across the edge
+    tied = (scores[:, 1:] == scores[:, :-1]).any(-1)
+    ids, scores = ids[:, :count].contiguous(), scores[:, :count].contiguous()
+    for row in tied.nonzero().flatten().tolist():
+        ids[row], scores[row] = _in_order(logits[row], scores[row, -1], count)
+    return ids, scores
+
+
+def _in_order(row: Tensor, lowest: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The same for one row [vocab] that has ties; `lowest` is the last score that counts."""
+    candidates = (row >= lowest).nonzero().flatten()  # rising ids
+    scores, order = torch.sort(row[candidates], descending=True, stable=True)
+    return candidates[order[:count]], scores[:count]
