@@ -31,13 +31,24 @@ PLAIN = Flavour()
 def attend(
     step: Step, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour = PLAIN
 ) -> Tensor:
-    """query [tokens, heads, width], key and value [tokens, kv heads, width] of the new tokens -> shape of query.
+    """query [rows, heads, width], key and value [rows, kv heads, width] of the new tokens -> [rows, heads, width].
 
-    Writes key and value to the pool first. A token that may see nothing gets zeros.
+    Writes key and value to the pool first. A token that may see nothing gets zeros. Rows past the step's tokens are
+    padding (`rows.pad_rows`) and get zeros, too.
     """
     keys, values = pool.keys[layer], pool.values[layer]
+    padding = query.shape[0] - step.count
+    if padding:
+        query, key, value = query[: step.count], key[: step.count], value[: step.count]
     keys.index_copy_(0, step.slots, key)
     values.index_copy_(0, step.slots, value)
+    out = _all_groups(step, keys, values, query, key, value, flavour)
+    return functional.pad(out, (0, 0, 0, 0, 0, padding)) if padding else out
+
+
+def _all_groups(
+    step: Step, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour
+) -> Tensor:
     if len(step.groups) == 1:
         return _group(step, step.groups[0], keys, values, query, key, value, flavour)
     out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])

@@ -19,6 +19,7 @@ from pie_backend_torch.checkpoint import Checkpoint
 from pie_backend_torch.families import check_family, position_limit
 from pie_backend_torch.packing import pack_linears, split_activations
 from pie_backend_torch.pool import KvPool, LayerShape
+from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.selfcheck import Reference, check_against, take_reference
 from pie_backend_torch.step import Step
 from pie_core.errors import CheckpointError, PieError, UnsupportedError
@@ -49,14 +50,17 @@ class GenericDecoder:
 
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
         out = self._decoder(
-            inputs_embeds=x[None], position_ids=step.positions[None], use_cache=False, pie=paged.over_pool(step, pool)
+            inputs_embeds=pad_rows(x)[None],
+            position_ids=pad_rows(step.positions)[None],
+            use_cache=False,
+            pie=paged.over_pool(step, pool),
         )
-        states: Tensor = out.last_hidden_state[0]
+        states: Tensor = out.last_hidden_state[0, : x.shape[0]]
         return states.to(self.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self._head(inputs_embeds=hidden[None], use_cache=False).logits[0]
-        return logits.float()
+        logits: Tensor = self._head(inputs_embeds=pad_rows(hidden)[None], use_cache=False).logits[0]
+        return logits[: hidden.shape[0]].float()
 
 
 class _GivenStates(nn.Module):

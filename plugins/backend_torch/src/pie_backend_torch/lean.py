@@ -19,6 +19,7 @@ from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear, make_linear
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rotary import RotaryTable
+from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.step import Step
 
 Read = Callable[[str], Tensor]
@@ -63,17 +64,18 @@ class LeanDecoder:
         return self._table.index_select(0, ids)
 
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
-        cos, sin = self._rotary.rows(step.positions, step.highest)
+        count, x = x.shape[0], pad_rows(x)
+        cos, sin = self._rotary.rows(pad_rows(step.positions), step.highest)
         size = (self.hidden_size,)
         for index, layer in enumerate(self._blocks):
             normed = functional.rms_norm(x, size, layer.attention_norm, self._eps)
             x = layer.output.add(self._attend(index, layer, normed, cos, sin, step, pool), x)
             normed = functional.rms_norm(x, size, layer.mlp_norm, self._eps)
             x = layer.down.add(layer.up.mul(normed, layer.gate.silu(normed)), x)
-        return functional.rms_norm(x, size, self._norm, self._eps)
+        return functional.rms_norm(x, size, self._norm, self._eps)[:count]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self._head(hidden).float()
+        return self._head(pad_rows(hidden))[: hidden.shape[0]].float()
 
     def _attend(
         self, index: int, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, step: Step, pool: KvPool

@@ -94,7 +94,7 @@ class PackedLinear:
         if key not in _checked:
             x = torch.randn(PROBE_ROWS, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
             whole = self(x)
-            differing = [n for n in (2, 7, 33) if not torch.equal(self(x[:n]), whole[:n])]
+            differing = [n for n in (2, 8, 40) if not torch.equal(self(x[:n]), whole[:n])]
             if differing and weight.dtype == torch.float32:
                 log.warning("linear.batch_dependent", shape=tuple(weight.shape), rows=differing)
             # several single rows: a narrow layer may give equal sums by luck

@@ -7,8 +7,8 @@ stumble at each new one. Rounded to four sizes per power of two, a pass has at m
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 EXACT = 8  # numbers of rows up to this one stay as they are
 
@@ -24,4 +24,4 @@ def rounded(rows: int) -> int:
 def pad_rows(x: Tensor) -> Tensor:
     """x [rows, ...] with zero rows appended up to the rounded number; as it is where shapes cost nothing."""
     missing = rounded(x.shape[0]) - x.shape[0] if x.device.type == "cpu" else 0
-    return x if missing == 0 else F.pad(x, [0, 0] * (x.dim() - 1) + [0, missing])
+    return x if missing == 0 else functional.pad(x, [0, 0] * (x.dim() - 1) + [0, missing])
