@@ -1,0 +1,31 @@
+"""Real packages, as pip would leave them behind, for tests of plugin loading."""
+
+import sys
+from textwrap import dedent
+
+import pytest
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """`install(name, {module: source}, {group: {entry point: target}}, version)`: importlib.metadata will find it."""
+    names = []
+
+    def make(name, modules, entry_points, version="1.0"):
+        site = tmp_path / f"site-{name}-{version}"
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        sections = [
+            f"[{group}]\n" + "".join(f"{point} = {target}\n" for point, target in points.items())
+            for group, points in entry_points.items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(sections))
+        for module, source in modules.items():
+            (site / f"{module}.py").write_text(dedent(source))
+            names.append(module)
+        monkeypatch.syspath_prepend(str(site))
+
+    yield make
+    for module in names:
+        sys.modules.pop(module, None)

@@ -1,0 +1,133 @@
+"""The device thread: failures stay with the commands they belong to, and nothing stops the thread."""
+
+import threading
+
+import pytest
+
+from pie_core import ArgumentError, Command, DeviceError, Embed, KvPage, Reads, Writes
+from pie_core.inference.device import ThreadDevice, WaveRunner
+from pie_core.inference.wave import Batch, Wave
+
+
+class Write(Command):
+    """Write."""
+
+    out: Writes[Embed]
+    fails: bool = False
+
+
+class Append(Command):
+    """Add to a page."""
+
+    out: Writes[KvPage]
+
+
+class Look(Command):
+    """Look."""
+
+    at: Reads[Embed]
+
+
+class Entry:
+    def __init__(self, command, reads=(), writes=()):
+        self.command, self.reads, self.writes = command, reads, writes
+
+
+def write(embed, fails=False):
+    return Entry(Write((embed,), fails), writes=(embed,))
+
+
+def look(embed):
+    return Entry(Look((embed,)), reads=(embed,))
+
+
+def fragile(batch):
+    if any(command.fails for command in batch):
+        raise RuntimeError("bit flip")
+
+
+def run(*batches, **routes):
+    """Run batches given as (kind, entries); what each entry gave, or the name of its error."""
+    wave = Wave([Batch(kind, list(entries)) for kind, entries in batches])
+    usual = {Write: fragile, Append: lambda batch: None, Look: lambda batch: [len(batch)] * len(batch)}
+    WaveRunner({**usual, **{kind: routes[kind.__name__] for kind in usual if kind.__name__ in routes}}).run(wave)
+    return [
+        [type(batch.errors[place]).__name__ if place in batch.errors else batch.results[place]
+         for place in range(len(batch.entries))]
+        for batch in wave.batches
+    ]  # fmt: skip
+
+
+def test_results_come_back_in_the_order_of_the_commands():
+    embeds = [Embed() for _ in range(3)]
+    assert run((Look, map(look, embeds)), Look=lambda batch: [id(c.at[0]) for c in batch]) == [list(map(id, embeds))]
+
+
+def test_in_a_failing_batch_only_the_culprit_fails():
+    one, two, three = Embed(), Embed(), Embed()
+    assert run((Write, [write(one), write(two, fails=True), write(three)])) == [[None, "DeviceError", None]]
+
+
+def test_what_depends_on_a_failed_command_is_skipped_and_the_rest_runs():
+    one, two = Embed(), Embed()
+    batches = (Write, [write(one, fails=True), write(two)]), (Look, [look(one), look(two)])
+    assert run(*batches) == [["DeviceError", None], ["DeviceError", 1]]
+
+
+def test_what_is_written_anew_after_a_failure_is_sound_again_within_the_wave():
+    """As it is between waves: the outcome must not depend on what the wave happened to hold."""
+    embed = Embed()
+    batches = (Write, [write(embed, fails=True)]), (Write, [write(embed)]), (Look, [look(embed)])
+    assert run(*batches) == [["DeviceError"], [None], [1]]
+
+
+def test_what_only_adds_to_a_failed_page_is_skipped():
+    page = KvPage(4)
+    entry = Entry(Append((page,)), writes=(page,))
+    calls = []
+
+    def fail_once(batch):
+        calls.append(batch)
+        if len(calls) == 1:
+            raise RuntimeError("bit flip")
+
+    assert run((Append, [entry]), (Append, [entry]), Append=fail_once) == [["DeviceError"], ["DeviceError"]]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("answers", [[], [1, 2, 3], 5])
+def test_a_handler_that_gives_the_wrong_number_of_results_fails_its_commands_and_not_the_thread(answers):
+    entries = [look(Embed()), look(Embed())]
+    assert run((Look, entries), Look=lambda batch: answers) == [["DeviceError", "DeviceError"]]
+
+
+def test_an_error_of_ours_reaches_the_program_as_it_is():
+    def refuse(batch):
+        raise ArgumentError("not an image")
+
+    assert run((Look, [look(Embed())]), Look=refuse) == [["ArgumentError"]]
+
+
+def test_the_error_of_a_command_names_it_and_keeps_the_cause():
+    wave = Wave([Batch(Write, [write(Embed(), fails=True)])])
+    WaveRunner({Write: fragile}).run(wave)
+    error = wave.batches[0].errors[0]
+    assert isinstance(error, DeviceError) and str(error) == "write failed on the device: RuntimeError: bit flip"
+    assert isinstance(error.__cause__, RuntimeError)
+
+
+def test_waves_run_in_launch_order_on_one_thread_and_close_waits_for_them():
+    seen, threads, done = [], set(), []
+
+    def record(batch):
+        seen.extend(command.at for command in batch)
+        threads.add(threading.current_thread().name)
+        return [None] * len(batch)
+
+    device = ThreadDevice({Look: record}, lambda function: function())
+    embeds = [Embed() for _ in range(50)]
+    for embed in embeds:
+        device.launch(Wave([Batch(Look, [look(embed)])]), lambda: done.append(1))
+    device.close()
+    device.close()
+    assert [at[0] for at in seen] == embeds and threads == {"pie-device"} and len(done) == 50
