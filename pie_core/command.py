@@ -12,6 +12,7 @@ respects, the WIT interface, the SDK function and the reference page. Nothing ab
 
 from __future__ import annotations
 
+import keyword
 import re
 import typing
 from collections.abc import Iterator
@@ -131,6 +132,8 @@ def _read_signature(cls: type[Call]) -> Signature:
     name = call_name(cls)
     if not (cls.__doc__ or "").strip():
         raise DeclarationError(f"call {name!r} ({cls.__module__}) has no docstring; it becomes the reference page")
+    if issubclass(cls, Command) and cls.target != "queue":
+        raise DeclarationError(f"command {name!r} ({cls.__module__}) has target {cls.target!r}; commands go to a queue")
     return Signature(
         name=name,
         target=cls.target,
@@ -146,5 +149,9 @@ def _read_parameters(cls: type[Call], name: str) -> Iterator[Parameter]:
         annotation = hints[field.name]
         if any(isinstance(note, _Plan) for note in getattr(annotation, "__metadata__", ())):
             continue
+        if keyword.iskeyword(field.name) or field.name.startswith("_") or field.name in ("q", "model"):
+            raise DeclarationError(f"{name}({field.name}): a parameter cannot be named like this")
         default = None if field.default is msgspec.NODEFAULT else field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
         yield Parameter(field.name, value_type(annotation, f"{name}({field.name})"), field.required, default)

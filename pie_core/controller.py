@@ -15,6 +15,7 @@ import structlog
 from pie_core.application.application import Application
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
+from pie_core.application.runtime import RUNTIME
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
@@ -80,7 +81,7 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
     selection = settings.selection
     plugin = select_named("backends", settings.backend or the_only("backends", selection), selection)
     model = find_model(settings.model, selection)
-    registry = load_registry(selection)
+    registry = load_registry(selection, reserved=dict.fromkeys(RUNTIME.signatures, RUNTIME.name))
     progress("backend", None)
     spec = await asyncio.to_thread(load, plugin)
     if not isinstance(spec, BackendSpec):
@@ -88,7 +89,11 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
     options = parse_options(spec, settings.options)
     handlers = await asyncio.to_thread(load_handlers, spec.name, plugin.package, selection)
     backend = await asyncio.to_thread(spec.load, model, options, progress)
-    realization = realize(registry, handlers, spec.name, backend)
+    try:
+        realization = realize(registry, handlers, spec.name, backend)
+    except PluginError:
+        await asyncio.to_thread(backend.close)
+        raise
     loop = asyncio.get_running_loop()
     loaded = assemble(
         backend,
@@ -131,7 +136,7 @@ def the_only(kind: Kind, selection: Selection) -> str:
         return names[0]
     what = kind.removesuffix("s")
     if not names:
-        raise PluginError(f"no {what} is installed. {install_hint(kind, 'NAME')}")
+        raise PluginError(f"no {what} is installed. {install_hint(kind)}")
     how = "--backend NAME" if kind == "backends" else "the MODEL argument"
     raise PluginError(f"several {kind} are installed ({', '.join(names)}); choose one with {how}")
 

@@ -98,7 +98,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A clause such as ``; did you mean 'torch'? (known: torch, triton)`` for messages about unknown names."""
     names = sorted(known)
     if not names:
-        return "; none is installed"
+        return "; there is none"
     near = difflib.get_close_matches(name, names, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{hint} (known: {', '.join(names)})"

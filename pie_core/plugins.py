@@ -13,6 +13,7 @@ from importlib import metadata, resources
 from typing import Any, Literal
 
 import pluggy
+from packaging.utils import canonicalize_name
 
 from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
@@ -58,12 +59,11 @@ def group(kind: Kind) -> str:
 
 def discover(kind: Kind) -> list[Plugin]:
     """Every installed plugin of a kind, sorted by name and package. Imports nothing."""
-    found = {
-        (point.name, dist.name): Plugin(kind, point.name, dist.name, dist.version, point.value, point)
-        for dist in metadata.distributions()
-        for point in dist.entry_points
-        if point.group == group(kind)
-    }
+    found: dict[tuple[str, str], Plugin] = {}
+    for dist in metadata.distributions():
+        for point in dist.entry_points.select(group=group(kind)):
+            plugin = Plugin(kind, point.name, dist.name, dist.version, point.value, point)
+            found.setdefault((plugin.name, plugin.package), plugin)  # the first on the path is the one imported
     return [found[key] for key in sorted(found)]
 
 
@@ -91,7 +91,7 @@ def load(plugin: Plugin) -> Any:
     """Import a plugin and return what its hook registers. Any failure is a `PluginError` with the cause behind it."""
     try:
         module = plugin.entry_point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{plugin} cannot be imported from {plugin.target!r}: {type(error).__name__}: {error}. "
             f"Repair it (pip install --force-reinstall {plugin.package}) or leave it out "
@@ -100,10 +100,13 @@ def load(plugin: Plugin) -> Any:
     return _call_hook(plugin, module)
 
 
-def install_hint(kind: Kind, name: str) -> str:
-    """The pip line that would bring a plugin, known or by the naming convention."""
+def install_hint(kind: Kind, name: str | None = None) -> str:
+    """The pip line that would bring a plugin, known or by the naming convention; without a name, any of its kind."""
     catalog = tomllib.loads(resources.files("pie_core").joinpath("catalog.toml").read_text("utf-8"))
-    package = catalog.get(kind, {}).get(name)
+    known: dict[str, str] = catalog.get(kind, {})
+    if name is None:
+        name = next(iter(known), "NAME")
+    package = known.get(name)
     if package is not None:
         return f"`pip install {package}` brings it"
     return f"Packages of this kind are usually named pie-{kind.removesuffix('s')}-{name.replace('_', '-')}"
@@ -112,7 +115,7 @@ def install_hint(kind: Kind, name: str) -> str:
 def _prefer(rival: Plugin, plugin: Plugin, prefer: Iterable[str]) -> Plugin:
     for package in prefer:
         for candidate in (rival, plugin):
-            if candidate.package == package:
+            if canonicalize_name(candidate.package) == canonicalize_name(package):
                 return candidate
     raise PluginError(
         f"two packages bring {plugin.kind} plugin {plugin.name!r}: {rival.package} {rival.version} and "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
-from packaging.requirements import Requirement
 
-from pie_core.command import Call, Command, Query
+from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
@@ -19,24 +18,30 @@ log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """The installed traits. Two traits that declare a call of one name are an error that names both."""
+    """The installed traits. Two traits that declare a call of one name are an error that names both.
 
-    def __init__(self, traits: Iterable[Trait], problems: Mapping[str, str] | None = None) -> None:
+    `reserved` are call names that no trait may declare, by whom they belong to.
+    """
+
+    def __init__(
+        self,
+        traits: Iterable[Trait],
+        problems: Mapping[str, str] | None = None,
+        reserved: Mapping[str, str] | None = None,
+    ) -> None:
         self.traits: dict[str, Trait] = {}
         self.problems: dict[str, str] = dict(problems or {})  # trait or plugin -> why it cannot be used
-        owner: dict[str, str] = {}
+        owner: dict[str, str] = dict(reserved or {})
         for trait in traits:
-            for call in trait.signatures:
-                if call in owner:
-                    raise PluginError(f"traits {owner[call]!r} and {trait.name!r} both declare the call {call!r}")
-                owner[call] = trait.name
+            for call in trait.calls:
+                name = call.signature().name
+                if name in owner:
+                    raise PluginError(f"traits {owner[name]!r} and {trait.name!r} both declare the call {name!r}")
+                if not issubclass(call, Command | Query | ControlCall):
+                    raise PluginError(f"trait {trait.name!r}: {name!r} is neither a Command, a Query nor a ControlCall")
+                owner[name] = trait.name
             self.traits[trait.name] = trait
-        self._owner = owner
         self._drop_unsupported()
-
-    def trait_of(self, call: str) -> str | None:
-        """The trait that declares a call."""
-        return self._owner.get(call)
 
     def _drop_unsupported(self) -> None:
         """Set aside traits whose supertraits are missing or of another version, until all that is left can stand."""
@@ -52,22 +57,27 @@ class Registry:
         for requirement in trait.supertraits.values():
             base = self.traits.get(requirement.name)
             if base is None:
-                return f"supertrait {requirement.name!r} is not installed"
+                why = self.problems.get(requirement.name)
+                return f"its supertrait {requirement.name!r} " + (f"is unusable: {why}" if why else "is not installed")
             if not requirement.specifier.contains(base.version, prereleases=True):
-                return f"supertrait {requirement} is wanted, {base.version} is installed"
+                return f"its supertrait {requirement} is wanted, {base.version} is installed"
         return None
 
 
-def load_registry(selection: Selection) -> Registry:
+def load_registry(selection: Selection, reserved: Mapping[str, str] | None = None) -> Registry:
     """Load every installed trait. One that fails is a warning, and a reason for whoever asks for it."""
     traits, problems = [], {}
-    for plugin in select(discover("traits"), selection):
+    found = discover("traits")
+    for plugin in found:
+        if f"traits.{plugin.name}" in selection.without:
+            problems[plugin.name] = f"it was left out (--without traits.{plugin.name})"
+    for plugin in select(found, selection):
         try:
             traits.append(_load_trait(plugin))
         except PluginError as error:
             log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
             problems[plugin.name] = str(error)
-    return Registry(traits, problems)
+    return Registry(traits, problems, reserved)
 
 
 def _load_trait(plugin: Plugin) -> Trait:
@@ -82,16 +92,37 @@ def _load_trait(plugin: Plugin) -> Trait:
 def load_handlers(backend: str, package: str, selection: Selection) -> list[HandlerSpec]:
     """The handlers for a backend, of every installed package; its own (`package`) must load, others may fail."""
     specs: list[HandlerSpec] = []
-    for plugin in select(discover("handlers"), selection):
-        if not plugin.name.startswith(f"{backend}."):
-            continue
+    found = [plugin for plugin in discover("handlers") if plugin.name.startswith(f"{backend}.")]
+    for plugin in select(found, selection):
         try:
-            specs += load(plugin)
+            loaded = _load_handlers(plugin, backend)
         except PluginError as error:
             if plugin.package == package:
                 raise
             log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
+        else:
+            own = plugin.package == package
+            specs += [replace(spec, package=plugin.package, optional=not own) for spec in loaded]
+    return _prefer(specs, selection.prefer)
+
+
+def _load_handlers(plugin: Plugin, backend: str) -> Sequence[HandlerSpec]:
+    specs = load(plugin)
+    if not isinstance(specs, Sequence) or not all(isinstance(spec, HandlerSpec) for spec in specs):
+        raise PluginError(f"{plugin} registers {specs!r:.60}, not a list of HandlerSpecs")
+    for spec in specs:
+        if spec.backend != backend:
+            raise PluginError(f"{plugin} registers handlers for backend {spec.backend!r}, not {backend!r}")
     return specs
+
+
+def _prefer(specs: Sequence[HandlerSpec], prefer: Iterable[str]) -> list[HandlerSpec]:
+    """Without the handlers of traits for which a preferred package has some too."""
+    chosen = list(specs)
+    for package in reversed(list(prefer)):
+        mine = {spec.trait_name for spec in chosen if spec.package == package}
+        chosen = [spec for spec in chosen if spec.package == package or spec.trait_name not in mine]
+    return chosen
 
 
 @dataclass
@@ -138,19 +169,49 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
 
 
 def _build(trait: Trait, specs: Sequence[HandlerSpec], backend_name: str, backend: Backend) -> object:
-    versions = []
-    for spec in specs:
-        requirement = Requirement(spec.trait)
-        if requirement.name != trait.name:
-            continue
-        if requirement.specifier.contains(trait.version, prereleases=True):
-            return spec.build(backend)
-        versions.append(str(requirement.specifier))
-    if versions:
-        raise UnsupportedError(f"backend {backend_name!r} handles versions {', '.join(versions)}, not {trait.version}")
+    for resource in trait.resources:
+        if resource not in backend.capacity:
+            raise UnsupportedError(f"backend {backend_name!r} has no pool of {resource.kind}s")
+    written = [spec for spec in specs if spec.trait_name == trait.name]
+    fitting = [spec for spec in written if spec.handles(trait.version)]
+    if len({spec.package for spec in fitting}) > 1:
+        packages = sorted(spec.package for spec in fitting)
+        raise PluginError(
+            f"packages {' and '.join(packages)} both bring handlers of trait {trait.name!r} for backend "
+            f"{backend_name!r}; choose one with --prefer {packages[0]}, or uninstall the other"
+        )
+    if fitting:
+        return _build_one(fitting[0], trait, backend)
+    if written:
+        versions = ", ".join(spec.trait.removeprefix(trait.name) for spec in written)
+        raise UnsupportedError(f"backend {backend_name!r} handles versions {versions}, not {trait.version}")
     if not any(issubclass(call, Command | Query) for call in trait.calls):
         return object()  # nothing for a backend to do
     raise UnsupportedError(f"backend {backend_name!r} has no handler for it")
+
+
+def _build_one(spec: HandlerSpec, trait: Trait, backend: Backend) -> object:
+    """A handler with all its methods. What is wrong with a stranger's costs its trait, not the start."""
+    try:
+        handler = spec.build(backend)
+        _check_methods(trait, handler)
+    except UnsupportedError:
+        raise
+    except Exception as error:
+        what = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        message = f"the handler of trait {trait.name!r} for backend {spec.backend!r} cannot be made: {what}"
+        if not spec.optional:
+            raise PluginError(message) from error
+        log.warning("handler.failed", trait=trait.name, package=spec.package, error=what)
+        raise UnsupportedError(f"{message} (package {spec.package})") from error
+    return handler
+
+
+def _check_methods(trait: Trait, handler: object) -> None:
+    for call in trait.calls:
+        name = call.signature().name
+        if issubclass(call, Command | Query) and not callable(getattr(handler, name, None)):
+            raise PluginError(f"{type(handler).__qualname__} has no method {name!r}")
 
 
 def _drop_unsupported(registry: Registry, handlers: dict[str, object], realization: Realization) -> None:
@@ -166,12 +227,7 @@ def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
     for call in trait.calls:
         name = call.signature().name
         realization.calls[name] = call
-        if not issubclass(call, Command | Query):
-            continue
-        method = getattr(handler, name, None)
-        if method is None:
-            raise PluginError(f"handler {type(handler).__qualname__} of trait {trait.name!r} has no method {name!r}")
         if issubclass(call, Command):
-            realization.routes[call] = method
-        else:
-            realization.answers[call] = method
+            realization.routes[call] = getattr(handler, name)
+        elif issubclass(call, Query):
+            realization.answers[call] = getattr(handler, name)

@@ -71,8 +71,11 @@ class Mask(msgspec.Struct, frozen=True):
             if len(value.data) != value.rows * value.cols:
                 raise ArgumentError(f"{where}: mask of {value.rows}x{value.cols} carries {len(value.data)} values")
             return cls(value.rows, value.cols, bytes(map(bool, value.data)))
+        if isinstance(value, str) or not isinstance(value, Sequence | bytearray | array):
+            raise ArgumentError(f"{where}: expected a mask (rows of True and False), got {type(value).__name__}")
+        given: list[Any] = list(value) if _nested(value) else [value]
         try:
-            rows = [bytes(map(_flag, row)) for row in value] if _nested(value) else [bytes(map(_flag, value))]
+            rows = [bytes(map(_flag, row)) for row in given]
         except (TypeError, ValueError) as error:
             raise ArgumentError(f"{where}: a mask is made of True and False ({error})") from error
         if len({len(row) for row in rows}) > 1:
@@ -80,7 +83,7 @@ class Mask(msgspec.Struct, frozen=True):
         return cls(len(rows), len(rows[0]) if rows else 0, b"".join(rows))
 
 
-def _nested(value: Any) -> bool:
+def _nested(value: Sequence[Any] | array[Any]) -> bool:
     return len(value) > 0 and isinstance(value[0], Sequence | bytearray) and not isinstance(value[0], str)
 
 
@@ -111,8 +114,10 @@ def value_type(annotation: Any, where: str) -> ValueType:
         return _annotated(extra[0], extra[1:], where)
     if origin in (typing.Union, types.UnionType):
         return _optional(extra, where)
-    if origin in (list, tuple) and extra:
-        return _list(value_type(extra[0], where))
+    if origin is list or (origin is tuple and extra[1:] == (...,)):
+        limits = [note for note in getattr(extra[0], "__metadata__", ()) if isinstance(note, Integer)]
+        item = value_type(extra[0], where)
+        return _integers(item, limits[0]) if limits else _list(item)
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     if isinstance(annotation, type) and issubclass(annotation, Mask):
@@ -150,6 +155,18 @@ def _optional(members: tuple[Any, ...], where: str) -> ValueType:
         optional=True,
         record=kind.record,
     )
+
+
+def _integers(item: ValueType, limits: Integer) -> ValueType:
+    low, high, careful = limits.low, limits.high, _list(item).check
+
+    def check(value: Any, where: str) -> list[int]:
+        if type(value) is list and set(map(type, value)) == {int} and low <= min(value) and max(value) <= high:
+            return value.copy()  # the guest may go on using its list
+        found: list[int] = careful(value, where)
+        return found
+
+    return ValueType(f"list<{item.name}>", check)
 
 
 def _list(item: ValueType) -> ValueType:
@@ -193,6 +210,17 @@ def _scalar(kind: type, *also: type) -> Callable[[Any, str], Any]:
     return check
 
 
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ArgumentError(f"{where}: expected str, got {value!r:.60} ({type(value).__name__})")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"{where}: half a surrogate pair at {error.start} is not text") from error
+    return str(value)
+
+
 def _record(record: type[Any]) -> Callable[[Any, str], Any]:
     def check(value: Any, where: str) -> Any:
         if isinstance(value, record):
@@ -209,7 +237,7 @@ _SCALARS: dict[Any, ValueType] = {
     int: ValueType("s64", _integer(Integer(64, signed=True))),
     float: ValueType("f64", _scalar(float, int)),
     bool: ValueType("bool", _scalar(bool)),
-    str: ValueType("string", _scalar(str)),
+    str: ValueType("string", _text),
     bytes: ValueType("bytes", _scalar(bytes, bytearray, memoryview)),
     array: ValueType("array", lambda value, _: value),
     type(None): ValueType("none", lambda value, _: value),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,11 +20,14 @@ from pie_core.application.manifest import parse_flags
 from pie_core.application.program import Program
 from pie_core.application.tier import Tier
 from pie_core.control.space import Space
-from pie_core.errors import ArgumentError, PieError, ResourceError, TerminatedError, TraitError, nearest
+from pie_core.errors import ArgumentError, PieError, ProgramError, ResourceError, TerminatedError, TraitError, nearest
 from pie_core.loaded import LoadedModel
 from pie_core.resource import Embed, KvPage, Resource
 
 log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.5  # between attempts to cancel a program that swallows them; also what its clean-up may take
+_PATIENCE_S = 5.0  # at shutdown, for programs that do not end
 
 
 class Application:
@@ -53,18 +57,20 @@ class Application:
 
     async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
         """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
-        if len(self.inferlets) >= self.limits.max_inferlets:
-            raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
         self._check_sizes(program, arguments)
         await self._tier.prepare(program)
         self._check_traits(program)
         manifest = program.manifest
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
+        if len(self.inferlets) >= self.limits.max_inferlets:
+            raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
         inferlet = Inferlet(
             self._new_id(), user, program, list(arguments), flags, self.limits, time.monotonic(), self._open_space
         )
         self.inferlets[inferlet.id] = inferlet
-        self._running[inferlet.id] = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}")
+        task = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}", context=Context())
+        self._running[inferlet.id] = task
+        task.add_done_callback(lambda _: self._running.pop(inferlet.id, None))  # it may be cancelled before it begins
         log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=self._tier.name)
         return inferlet
 
@@ -91,22 +97,26 @@ class Application:
         return [i.facts(now) for i in self.inferlets.values() if user is None or i.user == user]
 
     async def shut_down(self, why: str) -> None:
-        """Stop all inferlets and wait until their tasks are gone."""
+        """Stop all inferlets and wait until their tasks are gone; not for ever for one that refuses to end."""
         for inferlet in list(self.inferlets.values()):
             self.stop(inferlet, why)
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._running and time.monotonic() < deadline:
+            await asyncio.wait(list(self._running.values()), timeout=_PATIENCE_S)
+        for instance_id in self._running:
+            log.error("inferlet.stuck", id=instance_id, seconds=_PATIENCE_S)
 
     async def _live(self, inferlet: Inferlet) -> None:
-        host = Host(inferlet, self.models, asyncio.get_running_loop().call_later)
-        outcome = Ended("stopped", code=TerminatedError.code, error="cancelled")
+        loop = asyncio.get_running_loop()
+        message = f"inferlet {inferlet.id} ran longer than the {inferlet.limits.wall_s:g} s that the limits allow"
+        too_long = Ended("terminated", code=ResourceError.code, error=message)
+        alarm = loop.call_later(inferlet.limits.wall_s, self._end, inferlet, too_long)
+        outcome = Ended("failed", code=ProgramError.code, error="`main` was cancelled, though nobody stopped it")
         try:
-            async with asyncio.timeout(inferlet.limits.wall_s):
-                returned = await self._tier.run(host)
+            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later))
+            if returned is not None:
+                inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)
-        except TimeoutError:
-            message = f"inferlet {inferlet.id} ran longer than the {inferlet.limits.wall_s:g} s that the limits allow"
-            outcome = Ended("terminated", code=ResourceError.code, error=message)
         except PieError as error:
             outcome = Ended("failed", code=error.code, error=str(error))
         except asyncio.CancelledError:
@@ -115,6 +125,7 @@ class Application:
             log.exception("inferlet.crashed", id=inferlet.id)
             outcome = Ended("failed", code=PieError.code, error=f"the tier failed: {type(error).__name__}: {error}")
         finally:
+            alarm.cancel()
             self._running.pop(inferlet.id, None)
             self._end(inferlet, outcome)
 
@@ -125,10 +136,15 @@ class Application:
         inferlet.end(outcome)
         for model, space in inferlet.spaces.items():
             self.models[model].layer.close(space, TerminatedError(outcome.error or f"inferlet {inferlet.id} has ended"))
-        task = self._running.get(inferlet.id)
+        self._cancel(inferlet.id)
+        log.info("inferlet.ended", id=inferlet.id, status=outcome.status, code=outcome.code)
+
+    def _cancel(self, instance_id: str) -> None:
+        """Cancel a task, again and again if the program swallows it; it holds nothing any more."""
+        task = self._running.get(instance_id)
         if task is not None:
             task.cancel()
-        log.info("inferlet.ended", id=inferlet.id, status=outcome.status, code=outcome.code)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._cancel, instance_id)
 
     def _open_space(self, inferlet: Inferlet, model: str) -> Space:
         quota: dict[type[Resource], int] = {}

@@ -6,7 +6,17 @@ from collections import deque
 from typing import Any
 
 from pie_core.control.ticket import Ticket
-from pie_core.errors import PieError, ResourceError
+from pie_core.errors import ArgumentError, PieError, ResourceError
+
+
+class Reading(Ticket):
+    """A reader's place in line."""
+
+    __slots__ = ()
+
+    def give_up(self) -> None:
+        """Leave the line, so that the next message goes to somebody who still waits."""
+        self.fail(ArgumentError("this read was given up while it waited; make a new one"))
 
 
 class Channel:
@@ -16,7 +26,7 @@ class Channel:
         self._name = name
         self._capacity = capacity
         self._messages: deque[Any] = deque()
-        self._readers: deque[Ticket] = deque()
+        self._readers: deque[Reading] = deque()
         self._closed: PieError | None = None
 
     def put(self, message: Any) -> None:
@@ -29,9 +39,9 @@ class Channel:
             )
         self._hand_over(message)
 
-    def get(self) -> Ticket:
+    def get(self) -> Reading:
         """A ticket for the next message. After `close` the messages left are still handed out, then its error."""
-        ticket = Ticket()
+        ticket = Reading()
         if self._messages:
             ticket.resolve(self._messages.popleft())
         elif self._closed is not None:

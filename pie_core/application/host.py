@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,20 +14,31 @@ from pie_core.control.binder import bind_values
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError, HandleError, nearest
+from pie_core.errors import ArgumentError, HandleError, TerminatedError, nearest
 from pie_core.loaded import LoadedModel
 
-Alarm = Callable[[float, Callable[[], None]], object]
+
+class Alarm(Protocol):
+    """Something that will happen, unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+        ...
+
+
+SetAlarm = Callable[[float, Callable[[], None]], Alarm]
 """Calls a function after so many seconds (`loop.call_later`)."""
 
 
 class Host:
     """Bound to one inferlet. Not thread-safe: control thread only."""
 
-    def __init__(self, inferlet: Inferlet, models: Mapping[str, LoadedModel], alarm: Alarm) -> None:
+    def __init__(self, inferlet: Inferlet, models: Mapping[str, LoadedModel], set_alarm: SetAlarm) -> None:
         self.inferlet = inferlet
         self.models = models
-        self._alarm = alarm
+        self._set_alarm = set_alarm
+        self._alarms: dict[Ticket, Alarm] = {}
+        inferlet.ended.watch(lambda _: self._wake_all())
         self._spaces: dict[str, Space] = inferlet.spaces
 
     def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
@@ -60,8 +71,13 @@ class Host:
     def sleep(self, seconds: float) -> Ticket:
         """A ticket for later."""
         ticket = Ticket()
-        self._alarm(seconds, ticket.resolve)
+        self._alarms[ticket] = self._set_alarm(seconds, ticket.resolve)
+        ticket.watch(lambda done: self._alarms.pop(done).cancel())
         return ticket
+
+    def _wake_all(self) -> None:
+        for ticket in list(self._alarms):
+            ticket.fail(TerminatedError(f"inferlet {self.inferlet.id} has ended"))
 
     def model_facts(self, model: str | None) -> str:
         """The facts of a model and its traits, as JSON."""

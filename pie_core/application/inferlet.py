@@ -64,9 +64,12 @@ class Inferlet:
 
     def check_size(self, message: str | bytes) -> None:
         """Refuse a message over the limit."""
-        if len(message) > self.limits.message_bytes:
+        size = len(message)
+        if isinstance(message, str) and 4 * size > self.limits.message_bytes:
+            size = len(message.encode("utf-8", "surrogatepass"))
+        if size > self.limits.message_bytes:
             raise ArgumentError(
-                f"a message of {len(message)} bytes is over the limit of {self.limits.message_bytes}; send it in parts"
+                f"a message of {size} bytes is over the limit of {self.limits.message_bytes}; send it in parts"
             )
 
     def check_running(self) -> None:

@@ -20,6 +20,8 @@ import msgspec
 from pie_core.errors import ProgramError
 
 _BLOCK = re.compile(r"(?m)^# /// inferlet$\s(?P<body>(^#(| .*)$\s)+)^# ///$")
+_START = re.compile(r"(?m)^# /// inferlet$")
+_FLAG = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,14 +41,23 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_manifest(source: str, where: str) -> Manifest:
     """The manifest in a program's source. Raises `ProgramError` naming file and field."""
+    source = source.replace("\r\n", "\n")
     match = _BLOCK.search(source)
+    starts = len(_START.findall(source))
+    if starts > 1 or (starts and match is None):
+        what = "is there twice" if starts > 1 else "does not end; close it with a line `# ///`"
+        raise ProgramError(f"{where}: the `# /// inferlet` block {what}")
     if match is None:
         return Manifest()
     body = "".join(line.removeprefix("#").removeprefix(" ") for line in match["body"].splitlines(keepends=True))
     try:
-        return msgspec.convert(tomllib.loads(body), Manifest)
+        manifest = msgspec.convert(tomllib.loads(body), Manifest)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ProgramError(f"{where}: the `# /// inferlet` block is not right: {error}") from error
+    for name in manifest.flags:
+        if not _FLAG.fullmatch(name):
+            raise ProgramError(f"{where}: flag {name!r}: a name is lower_snake_case (--max-tokens sets `max_tokens`)")
+    return manifest
 
 
 def parse_flags(manifest: Manifest, arguments: list[str], where: str) -> dict[str, Any]:
@@ -60,7 +71,7 @@ def parse_flags(manifest: Manifest, arguments: list[str], where: str) -> dict[st
         word = rest.pop(0)
         name, has_value, text = word.removeprefix("--").partition("=")
         name = name.replace("-", "_")
-        negated = name.startswith("no_") and name.removeprefix("no_") in values
+        negated = not has_value and isinstance(values.get(name.removeprefix("no_")), bool) and name not in values
         name = name.removeprefix("no_") if negated else name
         if not word.startswith("--") or name not in values:
             known = ", ".join(f"--{flag.replace('_', '-')}" for flag in values) or "none"

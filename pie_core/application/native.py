@@ -6,13 +6,15 @@ import asyncio
 import builtins
 import io
 import linecache
+import os
 import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context as VariableContext
+from functools import partial
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 from typing import Any
 
 import inferlet as sdk
@@ -22,6 +24,7 @@ from inferlet.errors import from_code
 from inferlet.host import Ticket as GuestTicket
 from inferlet.host import current
 
+from pie_core.application.channel import Reading
 from pie_core.application.events import Output
 from pie_core.application.host import Host
 from pie_core.application.interface import describe
@@ -30,8 +33,9 @@ from pie_core.control.ticket import Ticket
 from pie_core.errors import PieError, ProgramError
 
 _CACHED_PROGRAMS = 256
-_SDK_DIRECTORY = str(Path(sdk.__file__).parent)
-_SERVER_DIRECTORY = str(Path(__file__).parent.parent)
+_RETRY_S = 0.5
+_LONGEST_TRACEBACK = 64 << 10  # characters; the end of it is kept
+_FOREIGN = (f"{Path(sdk.__file__).parent}{os.sep}", f"{Path(__file__).parent.parent}{os.sep}", "<inferlet.")
 
 
 class NativeHost:
@@ -41,6 +45,7 @@ class NativeHost:
         self._call = host.call
         self._loop = loop
         self.tasks: set[asyncio.Task[Any]] = set()  # that the program has started
+        self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
 
     def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
         """See `inferlet.host.Host.call`."""
@@ -60,11 +65,23 @@ class NativeHost:
         if not ticket.done:
             arrived = self._loop.create_future()
             ticket.watch(lambda _: None if arrived.done() else arrived.set_result(None))
-            await arrived
+            try:
+                await arrived
+            except asyncio.CancelledError:
+                if isinstance(ticket, Reading):
+                    ticket.give_up()
+                raise
         try:
             return ticket.result()
         except PieError as error:
             raise from_code(error.code, str(error)) from None
+
+    def cancel_tasks(self) -> None:
+        """Cancel what the program has started, again and again if it swallows it."""
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            self._loop.call_later(_RETRY_S, self.cancel_tasks)
 
     def _release(self, release: Callable[[], None]) -> None:
         token = current.set(self)
@@ -99,20 +116,18 @@ class NativeTier:
         try:
             return await self._run_main(host)
         finally:
-            for task in guest.tasks - {asyncio.current_task()}:
-                task.cancel()
+            guest.cancel_tasks()
 
     async def _run_main(self, host: Host) -> str | None:
         program = host.inferlet.program
         module = ModuleType(f"inferlet_{host.inferlet.id}")
         module.__file__ = program.filename
-        output = _Output(host)
-        module.__dict__["print"] = lambda *values, **how: builtins.print(*values, **{"file": output, **how})
+        module.__dict__["print"] = partial(_print, _Output(host))
         sys.modules[module.__name__] = module
         try:
             exec(self._code(program), module.__dict__)
             value = await module.main()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProgramError(program_traceback(error, program)) from error
         finally:
             del sys.modules[module.__name__]
@@ -136,10 +151,23 @@ class _Output(io.TextIOBase):
         self._host = host
 
     def write(self, text: str) -> int:
-        if text:
-            self._host.inferlet.check_size(text)
-            self._host.inferlet.emit(Output(text))
+        try:
+            if text:
+                self._host.inferlet.check_size(text)
+                self._host.inferlet.emit(Output(text))
+        except PieError as error:
+            raise from_code(error.code, str(error)) from None
         return len(text)
+
+
+def _print(output: _Output, *values: object, file: Any = None, **how: Any) -> None:
+    """`print` for programs: one event for each call."""
+    if file is not None:
+        builtins.print(*values, file=file, **how)
+        return
+    text = io.StringIO()
+    builtins.print(*values, file=text, **how)
+    output.write(text.getvalue())
 
 
 def _track_tasks(loop: asyncio.AbstractEventLoop) -> None:
@@ -153,12 +181,40 @@ def _start_task(
     coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
     context: VariableContext | None = None,
 ) -> asyncio.Task[Any]:
-    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, context=context)
     guest = current.get(None) if context is None else context.get(current)
-    if isinstance(guest, NativeHost):
-        guest.tasks.add(task)
-        task.add_done_callback(guest.tasks.discard)
+    if not isinstance(guest, NativeHost):
+        return asyncio.Task(coroutine, loop=loop, context=context)
+    task: asyncio.Task[Any] = asyncio.Task(_Contained(coroutine), loop=loop, context=context)
+    guest.tasks.add(task)
+    task.add_done_callback(guest.tasks.discard)
     return task
+
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """A program's coroutine whose `sys.exit()` ends its task, not the server: asyncio lets SystemExit through."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
+        self._inner = inner
+        self.__name__ = getattr(inner, "__name__", type(inner).__name__)
+        self.__qualname__ = getattr(inner, "__qualname__", self.__name__)
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        except SystemExit as error:
+            raise ProgramError(f"a task of the program called sys.exit({error.code!r})") from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._inner.throw(*error)
+        except SystemExit as left:
+            raise ProgramError(f"a task of the program called sys.exit({left.code!r})") from left
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # type: ignore[return-value]  # asyncio only sends and throws
 
 
 def program_traceback(error: BaseException, program: Program) -> str:
@@ -166,17 +222,17 @@ def program_traceback(error: BaseException, program: Program) -> str:
     lines = program.source.splitlines(keepends=True)
     linecache.cache[program.filename] = (len(program.source), None, lines, program.filename)
     try:
-        summary = traceback.TracebackException(type(error), error, _own_frames(error.__traceback__), compact=True)
-        return "".join(summary.format()).rstrip()
+        summary = traceback.TracebackException.from_exception(error, compact=True)
     finally:
         linecache.cache.pop(program.filename, None)
+    _keep_own_frames(summary)
+    text = "".join(summary.format()).rstrip()
+    return text if len(text) <= _LONGEST_TRACEBACK else f"[...]{text[-_LONGEST_TRACEBACK:]}"
 
 
-def _own_frames(trace: TracebackType | None) -> TracebackType | None:
-    if trace is None:
-        return None
-    rest = _own_frames(trace.tb_next)
-    where = trace.tb_frame.f_code.co_filename
-    if where.startswith((_SDK_DIRECTORY, _SERVER_DIRECTORY, "<inferlet.")):
-        return rest
-    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+def _keep_own_frames(summary: traceback.TracebackException) -> None:
+    summary.stack[:] = [frame for frame in summary.stack if not frame.filename.startswith(_FOREIGN)]
+    related = (summary.__cause__, summary.__context__, *(summary.exceptions or ()))
+    for other in related:
+        if other is not None:
+            _keep_own_frames(other)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 
+import structlog
+
 from pie_core.application.manifest import Manifest, read_manifest
 from pie_core.errors import PluginError, ProgramError, nearest
-from pie_core.plugins import Selection, discover, load, select
+from pie_core.plugins import Plugin, Selection, discover, load, select
 
 SDK = "inferlet"
+log = structlog.get_logger(__name__)
+_UNCOMPILABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -38,26 +42,41 @@ class Program:
             raise ProgramError(f"{self.filename}:{mains[-1].lineno}: `main` must be `async def main():`")
         if mains[-1].args.args or mains[-1].args.kwonlyargs:
             raise ProgramError(f"{self.filename}:{mains[-1].lineno}: `main` takes no arguments; use get_arg()")
-        return compile(tree, self.filename, "exec", dont_inherit=True)
+        try:
+            return compile(tree, self.filename, "exec", dont_inherit=True)
+        except _UNCOMPILABLE as error:  # what only the compiler sees: `return` outside a function
+            raise self._refusal(error) from error
 
     def calls(self, known: Iterable[str]) -> set[str]:
         """Which of the `known` calls the source imports from the SDK or uses as attributes of it."""
         tree, names = self._parse(), set(known)
+        modules = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+            if alias.name == SDK
+        }
         used: set[str] = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == SDK:
                 imported = {alias.name for alias in node.names}
                 used |= _names(tree) & names if "*" in imported else imported & names
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == SDK:
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
                 used |= {node.attr} & names
         return used
 
     def _parse(self) -> ast.Module:
         try:
             return ast.parse(self.source, self.filename)
-        except (SyntaxError, ValueError, RecursionError) as error:
-            at = f":{error.lineno}:{error.offset}" if isinstance(error, SyntaxError) else ""
-            raise ProgramError(f"{self.filename}{at} does not compile: {error}") from error
+        except _UNCOMPILABLE as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: BaseException) -> ProgramError:
+        at, what = "", str(error)
+        if isinstance(error, SyntaxError):
+            at, what = f":{error.lineno}:{error.offset}", error.msg
+        return ProgramError(f"{self.filename}{at} does not compile: {type(error).__name__}: {what}")
 
 
 def _names(tree: ast.Module) -> set[str]:
@@ -88,13 +107,30 @@ def read_program(path: Path) -> Program:
 
 
 def installed_programs(selection: Selection) -> dict[str, Path]:
-    """Programs of installed packages, by name."""
-    found: dict[str, Path] = {}
+    """Programs of installed packages, by name. A package that fails is a warning; two programs of one name an error."""
+    found: dict[str, tuple[Path, Plugin]] = {}
     for plugin in select(discover("inferlets"), selection):
-        directory = load(plugin)
-        if not isinstance(directory, Path):
-            raise PluginError(f"{plugin} registers a {type(directory).__name__}, not a directory")
-        for path in sorted(directory.glob("*.py")):
-            if not path.name.startswith("_"):
-                found.setdefault(path.stem, path)
-    return found
+        try:
+            directory = _load_directory(plugin)
+        except PluginError as error:
+            log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
+            continue
+        for path in sorted(directory.glob("[!_]*.py")):
+            if path.stem in found:
+                raise _clash(path.stem, found[path.stem][1], plugin)
+            found[path.stem] = path, plugin
+    return {name: path for name, (path, _) in found.items()}
+
+
+def _load_directory(plugin: Plugin) -> Path:
+    directory = load(plugin)
+    if not isinstance(directory, Path) or not directory.is_dir():
+        raise PluginError(f"{plugin} registers {directory!r:.100}, not the path of a directory")
+    return directory
+
+
+def _clash(name: str, one: Plugin, other: Plugin) -> PluginError:
+    return PluginError(
+        f"packages {one.package} and {other.package} both bring a program {name!r}; leave one out "
+        f"(--without inferlets.{one.name} or --without inferlets.{other.name}), or name the .py file"
+    )

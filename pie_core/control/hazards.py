@@ -15,6 +15,7 @@ _SWEEP = 8  # readers remembered before those already launched are forgotten
 def link(submission: Submission) -> None:
     """Enter `submission` into the books of what it touches and make it wait for what must go first."""
     for resource in submission.reads:
+        resource.uses += 1
         writer = resource.writer
         if writer is not None and not writer.launched:
             writer.block(submission)
@@ -23,6 +24,7 @@ def link(submission: Submission) -> None:
             readers[:] = [reader for reader in readers if not reader.launched]
         readers.append(submission)
     for resource in submission.writes:
+        resource.uses += 1
         writer = resource.writer
         if writer is not None and writer is not submission and not writer.launched:
             writer.block(submission)

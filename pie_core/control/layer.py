@@ -143,10 +143,6 @@ class ControlLayer:
             self._check_sound(binder.name, reads, writes)
         command.prepare(self.model)
         submission = Submission(command, queue, next(self._sequence), reads, writes, self._environment.now())
-        for resource in reads:
-            resource.uses += 1
-        for resource in writes:
-            resource.uses += 1
         link(submission)
         queue.enter(submission)
         self._enqueued += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pie_core.control.queue import Queue
 from pie_core.errors import HandleError, ResourceError, TerminatedError
@@ -37,7 +37,7 @@ class Space:
         self.queues: dict[int, Queue] = {}
         self._layer = layer
         self._quota = quota
-        self._held: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}
+        self.tables: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}  # by handle
 
     @property
     def model(self) -> ModelInfo:
@@ -71,7 +71,7 @@ class Space:
 
     def resolve(self, kind: type[R], handles: Sequence[int], where: str) -> tuple[R, ...]:
         """The resources behind handles."""
-        table = self._held[kind]
+        table = self.tables[kind]
         try:
             return tuple([table[handle] for handle in handles])
         except (KeyError, TypeError):
@@ -80,18 +80,16 @@ class Space:
                 f"{where}: {wrong!r} is not a {kind.kind} of this inferlet; it was freed before or never allocated"
             ) from None
 
-    def check_writable(self, resources: Sequence[Resource], where: str) -> None:
-        """Refuse to write what someone else holds too."""
-        for resource in resources:
-            if resource.holders > 1:
-                raise HandleError(
-                    f"{where}: the {resource.kind} is shared with {resource.holders - 1} other holder(s) and thus "
-                    "read-only; allocate a fresh one and copy_kvpage it first"
-                )
+    def refuse_shared(self, resource: Resource, where: str) -> NoReturn:
+        """Explain why a resource that someone else holds too cannot be written."""
+        raise HandleError(
+            f"{where}: the {resource.kind} is shared with {resource.holders - 1} other holder(s) and thus read-only; "
+            "allocate a fresh one and copy_kvpage it first"
+        )
 
     def allocate(self, kind: type[Resource], count: int) -> list[int]:
         """Handles of `count` fresh resources. They may be bound to physical ones later, if the pool is dry now."""
-        held = len(self._held[kind])
+        held = len(self.tables[kind])
         limit = min(self._quota.get(kind, self._layer.capacity[kind]), self._layer.capacity[kind])
         if held + count > limit:
             raise ResourceError(
@@ -104,7 +102,7 @@ class Space:
 
     def free(self, kind: type[Resource], handles: Sequence[int]) -> None:
         """Let go of resources. All or nothing."""
-        table = self._held[kind]
+        table = self.tables[kind]
         records = self.resolve(kind, handles, f"dealloc of {kind.kind}")
         if len(set(handles)) < len(handles):
             raise HandleError(f"dealloc of {kind.kind}: a handle is named twice")
@@ -130,7 +128,7 @@ class Space:
 
     def holds(self, kind: type[Resource]) -> int:
         """How many of a kind are held."""
-        return len(self._held[kind])
+        return len(self.tables[kind])
 
     def check_alive(self) -> None:
         """Raise why this inferlet was ended, if it was."""
@@ -139,12 +137,12 @@ class Space:
 
     def surrender(self) -> list[Resource]:
         """Empty the tables and return what was in them; used when the inferlet ends."""
-        records = [record for table in self._held.values() for record in table.values()]
-        for table in self._held.values():
+        records = [record for table in self.tables.values() for record in table.values()]
+        for table in self.tables.values():
             table.clear()
         return records
 
     def _adopt(self, kind: type[Resource], records: Sequence[Resource]) -> list[int]:
         handles = [self._layer.next_handle() for _ in records]
-        self._held[kind].update(zip(handles, records, strict=True))
+        self.tables[kind].update(zip(handles, records, strict=True))
         return handles

@@ -27,8 +27,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
 
 from pie_core.command import Command
+from pie_core.errors import DeclarationError
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Resource
 
@@ -91,3 +93,20 @@ class HandlerSpec:
     trait: str
     backend: str
     build: Callable[[Any], object]
+    package: str = ""  # filled in by the loader
+    optional: bool = False  # so is this: of another package than the backend; failing costs its trait, not the start
+
+    def __post_init__(self) -> None:
+        try:
+            Requirement(self.trait)
+        except InvalidRequirement as error:
+            raise DeclarationError(f"handler for trait {self.trait!r}: {error}") from error
+
+    @property
+    def trait_name(self) -> str:
+        """The trait it is for."""
+        return Requirement(self.trait).name
+
+    def handles(self, version: str) -> bool:
+        """Whether it was written for this version of the trait."""
+        return Requirement(self.trait).specifier.contains(version, prereleases=True)

@@ -46,8 +46,12 @@ class WaveRunner:
             if failed:
                 runnable = [place for place in runnable if not _skip(batch, place, failed)]
             self._run_batch(batch, runnable)
-            for place in batch.errors:
-                failed.update((id(resource), batch.entries[place]) for resource in batch.entries[place].writes)
+            for place, entry in enumerate(batch.entries):
+                for resource in entry.writes:
+                    if place in batch.errors:
+                        failed[id(resource)] = entry
+                    elif failed:
+                        failed.pop(id(resource), None)  # written anew
 
     def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
         results = batch.results = [None] * len(batch.entries)
@@ -56,7 +60,7 @@ class WaveRunner:
         route = self._routes[batch.kind]
         commands = [batch.entries[place].command for place in places]
         try:
-            answers = route(commands)
+            answers = _answers(route, commands)
         except Exception as error:
             if len(places) == 1:
                 batch.errors[places[0]] = _device_error(batch, error)
@@ -65,22 +69,30 @@ class WaveRunner:
             for place in places:
                 self._run_alone(batch, place, route)
             return
-        if answers is not None:
-            for place, answer in zip(places, answers, strict=True):
-                results[place] = answer
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
 
     def _run_alone(self, batch: Batch[Any], place: int, route: Route) -> None:
         try:
-            answers = route([batch.entries[place].command])
+            batch.results[place] = _answers(route, [batch.entries[place].command])[0]
         except Exception as error:
             batch.errors[place] = _device_error(batch, error)
-        else:
-            batch.results[place] = None if answers is None else answers[0]
+
+
+def _answers(route: Route, commands: Sequence[Command]) -> Sequence[Any]:
+    answers = route(commands)
+    if answers is None:
+        return [None] * len(commands)
+    if len(answers) != len(commands):
+        raise DeviceError(
+            f"the handler gave {len(answers)} results for {len(commands)} commands; report it to its author"
+        )
+    return answers
 
 
 def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
     entry = batch.entries[place]
-    for resource in (*entry.reads, *entry.writes):
+    for resource in (*entry.reads, *(written for written in entry.writes if written.accumulates)):
         if id(resource) in failed:
             culprit = failed[id(resource)].command.signature().name
             batch.errors[place] = DeviceError(f"skipped, because a {culprit} it depends on failed")

@@ -31,14 +31,14 @@ def source_of(declaration: Declaration) -> str:
     name, target = declaration["call"], declaration["target"]
     first = {"queue": ["q"], "model": ["model"], "none": []}[target]
     parameters = [_parameter(p) for p in declaration["parameters"]]
-    lists = [p["name"] for p in declaration["parameters"] if p["type"].startswith("list<")]
+    lists = {p["name"]: f"{name}: argument `{p['name']}`" for p in declaration["parameters"] if _is_list(p["type"])}
     arguments = ", ".join(p["name"] for p in declaration["parameters"])
     where = {"queue": "q.model_name, q.handle", "model": "model.name, None", "none": "None, None"}[target]
     call = f"_host().call({name!r}, {where}, ({arguments}{',' if arguments else ''}))"
     lines = [f"def {name}({', '.join(first + parameters)}):", f"    {declaration['doc']!r}"]
     if target == "queue":
         lines.append("    if type(q) is not _Queue: raise _wrong_queue(q)")
-    lines += [f"    if type({p}) is not list: {p} = _many({p})" for p in lists]
+    lines += [f"    if type({p}) is not list: {p} = _many({p}, {where!r})" for p, where in lists.items()]
     if declaration["future"]:
         lines.append(f"    return _Future(_host(), {call}, _convert)")
     else:
@@ -66,11 +66,18 @@ def _parameter(parameter: Mapping[str, Any]) -> str:
     return parameter["name"] if parameter["required"] else f"{parameter['name']}={parameter['default']!r}"
 
 
-def _many(value: Any) -> Sequence[Any]:
+def _is_list(kind: str) -> bool:
+    return kind.startswith("list<")
+
+
+def _many(value: Any, where: str) -> Sequence[Any]:
     """A single token, position or handle stands for a list of one."""
     if isinstance(value, int | float | str | bytes):
         return [value]
-    return list(value)
+    try:
+        return list(value)
+    except TypeError:
+        raise ArgumentError(f"{where}: expected a list, got {type(value).__name__}") from None
 
 
 def _wrong_queue(value: Any) -> ArgumentError:

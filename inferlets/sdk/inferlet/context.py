@@ -10,7 +10,7 @@ from inferlet.chat import render_turn
 from inferlet.dist import Dist
 from inferlet.errors import ArgumentError, PieError
 from inferlet.handles import Embed, Queue
-from inferlet.host import host
+from inferlet.host import Host, host
 from inferlet.model import Model
 from inferlet.pages import PageTable
 from inferlet.sampling import Constraint, Sampler, greedy
@@ -32,7 +32,7 @@ class Context:
     def __init__(self, model: Model) -> None:
         self._host = host()
         self.model = model
-        self.queue = model.create_queue()
+        self.queue = _take_queue(model)
         self.tokens: list[int] = []  # all of them, pending ones included
         self._table = PageTable(self.queue, model.kvpage_size)
         self._out: list[Embed] = []  # one Embed, for the next token in and the hidden state out
@@ -64,6 +64,7 @@ class Context:
 
     async def next_dist(self, top_k: int | None = 256) -> Dist:
         """The distribution of the next token. The context must not be empty."""
+        self._check_filled()
         self._run(len(self.tokens))
         dist: Dist = await calls.get_next_dist(self.queue, self._out, top_k)
         return dist
@@ -124,44 +125,43 @@ class Context:
         """A second context with the same tokens: full pages are shared, the partial one is copied."""
         self._check_open()
         self._run(len(self.tokens) - 1)
-        child = Context.__new__(Context)
-        child.__dict__.update(self.__dict__)
-        child.queue = self.model.create_queue()
+        child = Context(self.model)
+        child._table = self._table.fork(child.queue)
         child.tokens = list(self.tokens)
-        child._table = self._table.fork()
-        child._out = []
         child._hidden = set(self._hidden)
-        if child._table.tokens == len(child.tokens):  # the last hidden state stays with the parent: run it again
-            child._table.truncate(len(child.tokens) - 1)
+        child._forget_last()  # its hidden state stays with the parent
         return child
 
     def truncate(self, count: int) -> None:
-        """Keep the first `count` tokens; what is kept is not computed again."""
+        """Keep the first `count` tokens; what is kept is not computed again, but for the last of them."""
         self._check_open()
         if not 0 <= count <= len(self.tokens):
             raise ArgumentError(f"truncate: {count} is outside the context of {len(self.tokens)} tokens")
-        del self.tokens[count:]
-        # the last token is run again when the next distribution is needed, so its old place must be free
         self._table.truncate(min(self._table.tokens, max(count - 1, 0)))
+        del self.tokens[count:]
+        self._hidden = {position for position in self._hidden if position < count}
 
-    def mask(self, positions: range, visible: bool = False) -> None:
-        """Hide the tokens at `positions` from all that follows (or show them again)."""
+    def mask(self, positions: Iterable[int], visible: bool = False) -> None:
+        """Hide the tokens at `positions` from the next distribution and all that follows (or show them again).
+
+        A token always sees itself. Positions outside the context: error.
+        """
+        self._check_open()
+        chosen = set(positions)
+        if any(not 0 <= position < len(self.tokens) for position in chosen):
+            raise ArgumentError(f"mask: {min(chosen)}..{max(chosen)} reaches outside the {len(self.tokens)} tokens")
         self._run(len(self.tokens) - 1)
-        size, table = self.model.kvpage_size, self._table
-        inside = {position for position in positions if 0 <= position < table.tokens}
-        self._hidden = self._hidden - inside if visible else self._hidden | inside
-        for place in sorted({position // size for position in inside}):
-            page = table.pages[place]
-            if page is not None:
-                shown = [place * size + slot not in self._hidden for slot in range(size)]
-                calls.mask_kvpage(self.queue, [page.handle], shown)
+        self._forget_last()  # what it saw may have changed
+        self._hidden = self._hidden - chosen if visible else self._hidden | chosen
+        self._show(chosen)
 
     def drop_masked_pages(self) -> int:
-        """Free the pages of which every token is hidden; how many."""
+        """Free the pages of which every token is hidden; how many. Those tokens cannot be shown again."""
+        self._check_open()
         size, table = self.model.kvpage_size, self._table
         dropped = [
             place
-            for place, page in enumerate(table.pages[: table.tokens // size])
+            for place, page in enumerate(table.pages[: max(len(self.tokens) - 1, 0) // size])
             if page is not None and all(place * size + slot in self._hidden for slot in range(size))
         ]
         table.drop(dropped)
@@ -169,20 +169,22 @@ class Context:
 
     def export(self, name: str, ttl: float | None = None) -> None:
         """Publish the pages of all tokens under a name; `Context.open` starts from them."""
+        self._check_filled()
         self._run(len(self.tokens))
         if any(page is None for page in self._table.pages):
-            raise PieError("export: pages of this context were dropped; export before masking")
+            raise PieError("export: pages of this context were dropped; export before dropping")
         calls.export_kvpage(self._table.handles(), name, ttl)
-        fresh = self._table.fork()  # the exported partial page is read-only now; go on with a copy
+        fresh = self._table.fork(self.queue)  # the exported partial page is read-only now; go on with a copy
         self._table.drop(range(len(self._table.pages)))
         self._table = fresh
 
     @classmethod
     def open(cls, model: Model, name: str, tokens: Sequence[int]) -> Context:
-        """A context that starts with the exported pages of `tokens`; fill something before generating."""
+        """A context that starts with the exported pages of `tokens`."""
         context = cls(model)
-        context.tokens = list(tokens)
         context._table.adopt(calls.import_kvpage(name), len(tokens))
+        context.tokens = list(tokens)
+        context._forget_last()  # its hidden state was not exported
         return context
 
     def close(self) -> None:
@@ -190,7 +192,7 @@ class Context:
         if self._closed:
             return
         self._closed = True
-        _release(self.queue, self._table, self._out)
+        _release(self._host, self.queue, self._table, self._out)
 
     def __enter__(self) -> Context:
         return self
@@ -200,28 +202,48 @@ class Context:
 
     def __del__(self) -> None:
         if not self._closed:
-            self._host.defer(partial(_release, self.queue, self._table, self._out))
+            self._host.defer(partial(_release, self._host, self.queue, self._table, self._out))
 
     # running
 
     def _run(self, upto: int) -> None:
         """Enqueue forward passes for the tokens before `upto` that were not run; the last one's state is in `_out`."""
         self._check_open()
-        table, queue = self._table, self.queue
-        if not self.tokens:
-            raise ArgumentError("the context is empty; fill something first")
-        if not self._out:
-            self._out = calls.alloc_emb(queue, 1)
+        table = self._table
+        if table.tokens < upto and not self._out:
+            self._out = calls.alloc_emb(self.queue, 1)
         while table.tokens < upto:
             first = table.tokens
-            tokens = self.tokens[first : min(upto, first + CHUNK)]
-            embeds = self._out if len(tokens) == 1 else calls.alloc_emb(queue, len(tokens))
+            last = min(upto, first + CHUNK)
+            if self._hidden:  # a token that is hidden from those after it ends its chunk
+                last = next((at + 1 for at in range(first, last) if at in self._hidden), last)
+            self._run_chunk(first, self.tokens[first:last])
+            if last - 1 in self._hidden:
+                self._show({last - 1})
+
+    def _run_chunk(self, first: int, tokens: list[int]) -> None:
+        table, queue = self._table, self.queue
+        context = table.handles()
+        embeds = self._out if len(tokens) == 1 else calls.alloc_emb(queue, len(tokens))
+        try:
             calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
-            context = table.handles()
-            written = table.reserve(len(tokens))
-            calls.forward(queue, context, embeds, written, self._out)
+            calls.forward(queue, context, embeds, table.reserve(len(tokens)), self._out)
+        finally:
             if embeds is not self._out:
                 calls.dealloc_emb(queue, embeds)
+
+    def _show(self, positions: Iterable[int]) -> None:
+        """Tell the pages which of their tokens are hidden, for those that hold tokens of `positions`."""
+        size, table = self.model.kvpage_size, self._table
+        for place in sorted({position // size for position in positions if position < table.tokens}):
+            page = table.own(place)
+            if page is not None:
+                shown = [place * size + slot not in self._hidden for slot in range(size)]
+                calls.mask_kvpage(self.queue, [page], shown)
+
+    def _forget_last(self) -> None:
+        """Have the last token run again before the next distribution."""
+        self._table.truncate(min(self._table.tokens, max(len(self.tokens) - 1, 0)))
 
     async def _turn(self, role: str, text: str) -> None:
         await self.fill(render_turn(self.model.prompt_template, role, text, first=not self.tokens))
@@ -230,8 +252,23 @@ class Context:
         if self._closed:
             raise PieError("this context was closed")
 
+    def _check_filled(self) -> None:
+        self._check_open()
+        if not self.tokens:
+            raise ArgumentError("the context is empty; fill something first")
 
-def _release(queue: Queue, table: PageTable, embeds: list[Embed]) -> None:
+
+def _take_queue(model: Model) -> Queue:
+    idle = host().idle_queues.get(model.name)
+    if not idle:
+        return model.create_queue()
+    queue = Queue(model.name, idle.pop())
+    calls.set_queue_priority(queue, 0)
+    return queue
+
+
+def _release(host: Host, queue: Queue, table: PageTable, embeds: list[Embed]) -> None:
+    host.idle_queues.setdefault(queue.model_name, []).append(queue.handle)
     table.drop(range(len(table.pages)))
     if embeds:
         calls.dealloc_emb(queue, embeds)

@@ -56,12 +56,15 @@ class Dist:
     ) -> int:
         """Draw a token among those listed.
 
-        temperature: 0 is greedy. top_k: the k most probable. top_p: the fewest whose mass reaches p (Holtzman et al.
-        2020). min_p: those with at least that share of the best one's probability (Nguyen et al. 2024). seed: a number
-        or a `random.Random`; the same one gives the same draws.
+        temperature: 0 is greedy. top_k: the k most probable. min_p: those with at least that share of the best one's
+        probability (Nguyen et al. 2024). top_p: the fewest whose mass reaches p of what the other two leave (Holtzman
+        et al. 2020). seed: a number or a `random.Random`; the same one gives the same draws.
         """
-        if temperature < 0 or not 0 < top_p <= 1 or not 0 <= min_p <= 1 or (top_k is not None and top_k < 1):
+        sound = 0 <= temperature < math.inf and 0 < top_p <= 1 and 0 <= min_p <= 1
+        if not sound or (top_k is not None and top_k < 1):
             raise ArgumentError("sample: temperature >= 0, 0 < top_p <= 1, 0 <= min_p <= 1 and top_k >= 1 are wanted")
+        if not self.probs or not self.probs[0] > 0:
+            raise ArgumentError("sample: no token is left to draw; a constraint may have removed them all")
         if temperature == 0:
             return self.max_index()
         count = self._cut(top_k, top_p, min_p)

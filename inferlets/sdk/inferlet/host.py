@@ -23,7 +23,12 @@ class Ticket(Protocol):
 
 
 class Host(Protocol):
-    """What a tier provides. Raises the errors of `inferlet.errors`."""
+    """What a tier provides. Raises the errors of `inferlet.errors`.
+
+    idle_queues: handles that closed contexts left, by model name. Queues are few and never freed; they are used again.
+    """
+
+    idle_queues: dict[str, list[int]]
 
     def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
         """Make a call: its result, or a `Ticket`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from inferlet import calls
+from inferlet.errors import ArgumentError
 from inferlet.handles import KvPage, Queue
 
 
@@ -44,32 +45,45 @@ class PageTable:
         self.tokens += count
         return [page.handle for page in self.pages[first:] if page is not None]
 
-    def fork(self) -> PageTable:
+    def fork(self, queue: Queue) -> PageTable:
         """A table that shares the full pages and has a copy of the partial one."""
-        child = PageTable(self._queue, self.page_size)
-        child.tokens = self.tokens
+        child = PageTable(queue, self.page_size)
         full = self.tokens // self.page_size
-        child.pages = self.pages[:full]
-        for page in child.pages:
+        partial = self.pages[full] if self.tokens % self.page_size else None
+        copied = [SharedPage(self._copy(partial.handle))] if partial is not None else []
+        for page in self.pages[:full]:
             if page is not None:
                 page.holders += 1
-        if self.tokens % self.page_size:
-            partial = self.pages[full]
-            child.pages.append(None if partial is None else SharedPage(self._copy(partial.handle)))
+        child.tokens = self.tokens
+        child.pages = [*self.pages[:full], *copied]
         child._handles = None
         return child
+
+    def own(self, place: int) -> KvPage | None:
+        """The page at a place, as one that no fork sees the changes of; None if it was dropped."""
+        page = self.pages[place]
+        if page is not None and page.holders > 1:
+            fresh = SharedPage(self._copy(page.handle))
+            self.drop([place])
+            self.pages[place] = page = fresh
+            self._handles = None
+        return None if page is None else page.handle
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` tokens. A page cut in the middle is copied, not computed again."""
         kept = -(-count // self.page_size)
-        self.drop(range(kept, len(self.pages)))
-        del self.pages[kept:]
-        last = self.pages[-1] if self.pages else None
         inside = count % self.page_size
-        if inside and last is not None and count < self.tokens:
+        if inside and count < self.tokens:
+            last = self.pages[kept - 1]
+            if last is None:
+                raise ArgumentError(
+                    f"tokens {count - inside}..{count} were dropped and cannot be cut; keep more, or none"
+                )
             fresh = SharedPage(self._copy(last.handle, inside))
             self.drop([kept - 1])
             self.pages[kept - 1] = fresh
+        self.drop(range(kept, len(self.pages)))
+        del self.pages[kept:]
         self.tokens = count
         self._handles = None
 
@@ -87,15 +101,10 @@ class PageTable:
             calls.dealloc_kvpage(self._queue, gone)
 
     def adopt(self, pages: Sequence[KvPage], tokens: int) -> None:
-        """Start from pages someone else wrote. A partial last one is copied, so that it can be written."""
+        """Start from full pages that someone else wrote, and perhaps a partial one; `truncate` before writing."""
         assert not self.pages
         self.pages = [SharedPage(page) for page in pages]
         self.tokens = tokens
-        if tokens % self.page_size:
-            shared = self.pages[-1]
-            assert shared is not None
-            self.pages[-1] = SharedPage(self._copy(shared.handle))
-            calls.dealloc_kvpage(self._queue, [shared.handle])
         self._handles = None
 
     def _copy(self, page: KvPage, length: int | None = None) -> KvPage:
