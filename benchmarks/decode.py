@@ -164,8 +164,10 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
                 "tokens_per_s": round(tokens * width / wall, 1),
                 "tpot_ms": round(wall / tokens * 1e3, 3),
                 "cpu_ms_per_token": round(statistics.median(s.cpu_s for s in taken) / tokens / width * 1e3, 3),
-                "to_transformers": _ratio(taken, samples["transformers"]),
-                "to_own_loop": _ratio(taken, samples["own loop"]),
+                "to_transformers": _ratio(taken, samples["transformers"], "wall_s"),
+                "to_own_loop": _ratio(taken, samples["own loop"], "wall_s"),
+                "cpu_to_transformers": _ratio(taken, samples["transformers"], "cpu_s"),
+                "cpu_to_own_loop": _ratio(taken, samples["own loop"], "cpu_s"),
                 "same_tokens": answers[name] == answers["own loop"],
                 "rounds": rounds,
             }
@@ -173,9 +175,9 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
         )
 
 
-def _ratio(ours: list[Sample], theirs: list[Sample]) -> float:
+def _ratio(ours: list[Sample], theirs: list[Sample], of: str) -> float:
     """Median over the rounds, each round's two sides being neighbours in time."""
-    return round(statistics.median(a.wall_s / b.wall_s for a, b in zip(ours, theirs, strict=True)), 3)
+    return round(statistics.median(getattr(a, of) / getattr(b, of) for a, b in zip(ours, theirs, strict=True)), 3)
 
 
 if __name__ == "__main__":

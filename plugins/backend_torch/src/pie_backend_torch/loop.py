@@ -46,7 +46,7 @@ def greedy(
         step.place(pool.positions, decoder.dtype)
         ids, last = step.extra
         hidden = decoder.hidden(decoder.embed(ids), step, pool)
-        tokens = decoder.logits(hidden.index_select(0, last)).argmax(-1).tolist()
+        tokens = decoder.logits(hidden.index_select(0, last)).max(-1).indices.tolist()
         rows = [[token] for token in tokens]
         for made, token in zip(found, tokens, strict=True):
             made.append(token)

@@ -9,6 +9,9 @@ from torch import Tensor
 def top_tokens(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """ids and scores [n, count] of the highest scores of each row of [n, vocab], falling; equal scores by rising id."""
     vocab = logits.shape[1]
+    if count == 1:
+        scores, ids = logits.max(-1, keepdim=True)  # the first of equal ones, by torch's word
+        return ids, scores
     if count == vocab:
         scores, ids = torch.sort(logits, dim=-1, descending=True, stable=True)
         return ids, scores

@@ -35,9 +35,9 @@ class Forward(Command):
         the context and the new tokens at its own position and below. A token that may see nothing gets zeros from
         attention.
 
-    Errors, before anything runs: `okv` without room, `oemb` longer than `iemb`, an Embed that was never written or is
-    named twice in `oemb`, a page named twice in `okv`, a page in `okv` that someone else holds too, a mask of the
-    wrong shape.
+    Errors, before anything runs: `okv` without room, `oemb` longer than `iemb`, an Embed that was never written, stands
+    outside the model's range or is named twice in `oemb`, a page named twice in `ikv` or in `okv`, a page in `okv` that
+    someone else holds too, a mask of the wrong shape.
     """
 
     heavy = True
@@ -57,28 +57,33 @@ class Forward(Command):
 
     def prepare(self, model: ModelInfo) -> None:
         positions = [embed.position for embed in self.iemb]
-        self._check(positions)
+        room = [page.size - page.used.bit_count() for page in self.okv]
+        self._check(positions, sum(room), model)
         self.live = tuple([page.used & ~page.hidden for page in self.ikv])
         if self.mask is not None:
             self.held = tuple([page.used for page in self.ikv])
-        self.slots = tuple(self._fill(len(positions)))
+        self.slots = tuple(self._fill(len(positions), room))
         self.positions = tuple(positions)  # type: ignore[arg-type]  # `_check` refused the unwritten ones
         for embed, position in zip(self.oemb, self.positions[len(positions) - len(self.oemb) :], strict=True):
             embed.position = position + 1
 
-    def _check(self, positions: list[int | None]) -> None:
+    def _check(self, positions: list[int | None], free: int, model: ModelInfo) -> None:
         count = len(positions)
         if count == 0:
             raise ArgumentError("forward: `iemb` is empty; name at least one Embed to run")
         if None in positions:
             raise HandleError(f"forward: Embed {positions.index(None)} of `iemb` was never written; embed_txt it first")
+        farthest = max(position for position in positions if position is not None)
+        if farthest >= model.max_position:
+            raise ArgumentError(
+                f"forward: an Embed of `iemb` stands at position {farthest}, outside the model's range of "
+                f"{model.max_position}"
+            )
         if len(self.oemb) > count:
             raise ArgumentError(f"forward: `oemb` has {len(self.oemb)} Embeds for {count} tokens; name {count} at most")
-        if len(self.oemb) > 1 and len(set(map(id, self.oemb))) < len(self.oemb):
-            raise HandleError("forward: an Embed is named twice in `oemb`")
-        if len(self.okv) > 1 and len(set(map(id, self.okv))) < len(self.okv):
-            raise HandleError("forward: a page is named twice in `okv`")
-        free = sum([page.free for page in self.okv])
+        for name, named in (("oemb", self.oemb), ("okv", self.okv), ("ikv", self.ikv)):
+            if len(named) > 1 and len(set(named)) < len(named):
+                raise HandleError(f"forward: a {named[0].kind} is named twice in `{name}`")
         if free < count:
             raise ArgumentError(f"forward: `okv` has {free} free slots for {count} tokens; allocate more pages")
         if self.mask is not None:
@@ -92,12 +97,14 @@ class Forward(Command):
                 f"it must be {count}x{columns}"
             )
 
-    def _fill(self, count: int) -> list[tuple[int, int]]:
+    def _fill(self, count: int, room: list[int]) -> list[tuple[int, int]]:
         taken: list[tuple[int, int]] = []
-        for place, page in enumerate(self.okv):
-            wanted = min(page.free, count - len(taken))
-            if wanted:
-                taken += [(place, offset) for offset in page.take(wanted)]
+        for place, free in enumerate(room):
+            if free:
+                wanted = min(free, count - len(taken))
+                taken += [(place, offset) for offset in self.okv[place].take(wanted)]
+                if len(taken) == count:
+                    break
         return taken
 
 
@@ -105,13 +112,16 @@ class MaskKvpage(ControlCall):
     """Hide or show tokens of pages for every command enqueued from now on.
 
     kv: the pages. mask: one value per token held, page by page, or one per slot (values of empty slots are ignored);
-    True = visible. A hidden token can be shown again. Wrong length, or a page that someone else holds too: error.
+    True = visible. A hidden token can be shown again. Wrong length, a page that is named twice or that someone else
+    holds too: error.
     """
 
     kv: Writes[KvPage]
     mask: Mask
 
     def apply(self, space: Space) -> None:
+        if len(self.kv) > 1 and len(set(map(id, self.kv))) < len(self.kv):
+            raise HandleError("mask_kvpage: a page is named twice")
         held = [[slot for slot in range(page.size) if page.used >> slot & 1] for page in self.kv]
         tokens, slots = sum(map(len, held)), sum(page.size for page in self.kv)
         values = self.mask.data
