@@ -61,10 +61,12 @@ def _resources(kind: ValueType, resource: type[Resource], where: str) -> Collect
 
     def find(space: Space, value: Any) -> Any:
         table = space.tables[resource]
+        if type(value) is not list:
+            value = check(value, where)
         try:
             return tuple([table[handle] for handle in value])  # the hot path; `resolve` is the one that explains
         except (KeyError, TypeError):
-            return space.resolve(resource, check(value, where), where)
+            return space.resolve(resource, value, where)
 
     def read(space: Space, value: Any, reads: list[Resource], writes: list[Resource]) -> Any:
         if value is None and optional:

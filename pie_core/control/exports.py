@@ -33,16 +33,16 @@ class Exports:
             raise ArgumentError(f"export_kvpage: {export.name!r} exists already; release_kvpage it first")
         names[export.name] = export
 
-    def find(self, user: str, name: str) -> Export:
-        """Look a name up; an unknown one is an error that names the near ones."""
+    def find(self, user: str, name: str, where: str) -> Export:
+        """Look a name up; an unknown one is an error that names the near ones, and the call (`where`)."""
         names = self._by_user.get(user, {})
         if name not in names:
-            raise HandleError(f"no exported pages are named {name!r}{nearest(name, names)}")
+            raise HandleError(f"{where}: no exported pages are named {name!r}{nearest(name, names)}")
         return names[name]
 
     def withdraw(self, user: str, name: str) -> Export:
         """Remove a name."""
-        export = self.find(user, name)
+        export = self.find(user, name, "release_kvpage")
         del self._by_user[user][name]
         return export
 

@@ -7,6 +7,8 @@ device runs what it is handed in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pie_core.control.submission import Node, Submission
 
 _SWEEP = 8  # readers remembered before those already launched are forgotten
@@ -45,3 +47,14 @@ def unblock(node: Node) -> list[Submission]:
         if successor.blockers == 0:
             ready.append(successor)
     return ready
+
+
+def wanted_by_others(waiting: Iterable[Submission]) -> set[Submission]:
+    """Of an ending inferlet's waiting commands: those that write what someone else holds too (an export), and those
+    that these wait for. They must still run; the rest need not."""
+    kept: set[Submission] = set()
+    for submission in sorted(waiting, key=lambda submission: -submission.seq):  # successors first
+        shared = any(resource.holders > 1 for resource in submission.writes)
+        if shared or any(successor in kept for successor in submission.successors or ()):
+            kept.add(submission)
+    return kept

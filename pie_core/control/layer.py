@@ -13,7 +13,7 @@ from pie_core.control.binder import Binder
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.exports import Export, Exports
-from pie_core.control.hazards import link, unblock
+from pie_core.control.hazards import link, unblock, wanted_by_others
 from pie_core.control.pool import Pool
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
@@ -101,15 +101,30 @@ class ControlLayer:
         if self.spaces.pop(space.owner, None) is None:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
+        waiting = [submission for queue in space.queues.values() for submission in queue.waiting()]
+        kept = wanted_by_others(waiting)
+        for submission in waiting:
+            if submission not in kept:
+                self._fail(submission, space.ended)
+        self.drop(space.surrender())
         for pool in self.pools.values():
             for allocation in pool.forget(space):
-                self._settle(allocation)
-        for queue in space.queues.values():
-            for submission in list(queue.outstanding.values()):
-                if not submission.launched:
-                    self._fail(submission, space.ended)
-        self.drop(space.surrender())
+                self._abandon(allocation, pool)
         self._grant()
+
+    def _abandon(self, allocation: Allocation, pool: Pool) -> None:
+        """Of an ended inferlet's waiting allocation, only what somebody still holds or uses goes on waiting."""
+        for record in allocation.writes:
+            record.uses -= 1
+        records, allocation.writes = allocation.writes, [r for r in allocation.writes if r.holders or r.uses]
+        for record in allocation.writes:
+            record.uses += 1
+        for record in records:
+            if not (record.holders or record.uses):
+                pool.draining -= 1  # as `drop` counted it; it never had an index to give back
+                self._reclaim(record)
+        if allocation.writes:
+            pool.wait(allocation)
 
     def next_handle(self) -> int:
         """A number that was never a handle."""
@@ -178,6 +193,8 @@ class ControlLayer:
 
     def export(self, space: Space, pages: Sequence[KvPage], name: str, ttl: float | None) -> None:
         """See `Space.export`."""
+        if ttl is not None and not ttl > 0:
+            raise ArgumentError(f"export_kvpage: a ttl of {ttl} seconds is none; name more than 0, or None for no end")
         now = self._environment.now()
         self._expire(now)
         export = Export(name, space.owner, tuple(pages), now, None if ttl is None else now + ttl)
@@ -185,18 +202,23 @@ class ControlLayer:
         for page in pages:
             page.holders += 1
 
+    def exported(self, user: str, name: str) -> Sequence[KvPage]:
+        """The pages published under a name. Raises `HandleError` naming the near ones."""
+        self._expire(self._environment.now())
+        return self._exports.find(user, name, "import_kvpage").pages
+
     def import_(self, space: Space, name: str) -> Sequence[KvPage]:
         """See `Space.import_`."""
-        self._expire(self._environment.now())
-        pages = self._exports.find(space.user, name).pages
+        pages = self.exported(space.user, name)
         for page in pages:
             page.holders += 1
         return pages
 
-    def exports_of(self, user: str) -> list[Export]:
+    def exports_of(self, user: str) -> list[tuple[Export, float]]:
         """See `Space.exports`."""
-        self._expire(self._environment.now())
-        return self._exports.of(user)
+        now = self._environment.now()
+        self._expire(now)
+        return [(export, now - export.exported_at) for export in self._exports.of(user)]
 
     def release(self, user: str, name: str) -> None:
         """See `Space.release`."""
@@ -207,6 +229,7 @@ class ControlLayer:
             self.release(user, name)
 
     def _make_room(self, pool: Pool, requester: Space) -> None:
+        self._expire(self._environment.now())
         while pool.wanted:
             holders = [s for s in self.spaces.values() if s is requester or s.holds(pool.kind)]
             victim = self._contention.victim(pool.kind, requester, sorted(holders, key=lambda s: s.arrival))

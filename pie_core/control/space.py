@@ -89,16 +89,11 @@ class Space:
 
     def allocate(self, kind: type[Resource], count: int) -> list[int]:
         """Handles of `count` fresh resources. They may be bound to physical ones later, if the pool is dry now."""
-        held = len(self.tables[kind])
-        limit = min(self._quota.get(kind, self._layer.capacity[kind]), self._layer.capacity[kind])
-        if held + count > limit:
-            raise ResourceError(
-                f"{count} {kind.kind}s asked for, {held} held: over the {limit} that one inferlet may hold; free some, "
-                "or start the server with a larger pool"
-            )
+        self._check_quota(kind, count)
         records = [kind.create(self.model) for _ in range(count)]
+        handles = self._adopt(kind, records)  # first, so that they go with the space if it has to give way for them
         self._layer.allocate(self, kind, records)
-        return self._adopt(kind, records)
+        return handles
 
     def free(self, kind: type[Resource], handles: Sequence[int]) -> None:
         """Let go of resources. All or nothing."""
@@ -116,10 +111,11 @@ class Space:
 
     def import_(self, name: str) -> list[int]:
         """Handles of pages published under a name, in their order."""
+        self._check_quota(KvPage, len(self._layer.exported(self.user, name)))
         return self._adopt(KvPage, self._layer.import_(self, name))
 
-    def exports(self) -> list[Export]:
-        """What the user has published."""
+    def exports(self) -> list[tuple[Export, float]]:
+        """What the user has published, with the age of each in seconds."""
         return self._layer.exports_of(self.user)
 
     def release(self, name: str) -> None:
@@ -141,6 +137,15 @@ class Space:
         for table in self.tables.values():
             table.clear()
         return records
+
+    def _check_quota(self, kind: type[Resource], count: int) -> None:
+        held = len(self.tables[kind])
+        limit = min(self._quota.get(kind, self._layer.capacity[kind]), self._layer.capacity[kind])
+        if held + count > limit:
+            raise ResourceError(
+                f"{count} {kind.kind}s asked for, {held} held: over the {limit} that one inferlet may hold; free some, "
+                "or start the server with a larger pool"
+            )
 
     def _adopt(self, kind: type[Resource], records: Sequence[Resource]) -> list[int]:
         handles = [self._layer.next_handle() for _ in records]

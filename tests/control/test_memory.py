@@ -178,3 +178,51 @@ def test_embeds_have_a_pool_of_their_own():
     with pytest.raises(ResourceError, match="embeds asked for"):
         program.call("alloc_emb", 1)
     assert program.space.holds(Embed) == 4
+
+
+def test_an_export_outlives_an_exporter_that_ends_before_its_commands_were_launched():
+    rig = make_rig()
+    author, reader, fresh = rig.open("author"), rig.open("reader"), rig.open("fresh")
+    embeds, pages = author.prompt([1, 2, 3, 4]), author.call("alloc_kvpage", 1)
+    author.call("forward", [], embeds, pages, embeds[-1:])
+    dropped = author.call("get_next_dist", embeds[-1:])
+    author.call("export_kvpage", pages, "prefix")
+    rig.layer.close(author.space)
+    assert isinstance(dropped.error, TerminatedError)  # only what the export needs still runs
+    imported = reader.call("import_kvpage", "prefix")
+    mine = reader.prompt([5], first=4)
+    reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), mine)
+    whole = fresh.prompt([1, 2, 3, 4, 5])
+    fresh.call("forward", [], whole, fresh.call("alloc_kvpage", 2), whole[-1:])
+    assert reader.hashes(mine) == fresh.hashes(whole[-1:])
+
+
+def test_exported_pages_whose_allocation_still_waits_are_granted_after_the_exporter_has_ended():
+    rig = make_rig(pages=2)
+    holder, author, reader = rig.open("holder"), rig.open("author"), rig.open("reader")
+    busy, embeds = holder.call("alloc_kvpage", 2), holder.prompt([1])
+    holder.call("forward", [], embeds, busy, embeds)
+    holder.call("dealloc_kvpage", busy)
+    author.call("export_kvpage", author.call("alloc_kvpage", 1), "empty")
+    imported = reader.call("import_kvpage", "empty")
+    rig.layer.close(author.space)
+    mine = reader.prompt([1])
+    ticket = reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), mine)
+    rig.loop.run()
+    assert ticket.done and ticket.error is None
+    reader.call("release_kvpage", "empty")
+    rig.layer.close(reader.space)
+    rig.loop.run()
+    assert rig.free()[0] == 2 and rig.layer.pools[KvPage].draining == 0
+
+
+def test_imports_count_against_the_quota_and_a_time_to_live_is_positive():
+    rig = make_rig()
+    author, reader = rig.open("author"), rig.open("reader", quota={KvPage: 1})
+    author.call("export_kvpage", author.call("alloc_kvpage", 2), "two")
+    with pytest.raises(ResourceError, match="over the 1"):
+        reader.call("import_kvpage", "two")
+    with pytest.raises(ArgumentError, match="ttl"):
+        author.call("export_kvpage", author.call("alloc_kvpage", 1), "never", -1.0)
+    (listed,) = reader.call("exported_kvpages")
+    assert (listed.name, listed.pages, listed.tokens, listed.owner) == ("two", 2, 0, "author")

@@ -7,16 +7,14 @@ they are the same computation, position by position.
 import asyncio
 from dataclasses import replace
 from textwrap import dedent, indent
-from typing import Annotated
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pie_core import ControlCall, Handles, KvPage, Trait
 from pie_core.application.limits import Limits
 from pie_core.plugins import Selection
-from pie_core.registry import Registry, load_registry
+from pie_core.registry import load_registry
 from pie_core.testing import FakeBackend, fake_model, run_inferlet
 
 PROLOGUE = """
@@ -610,37 +608,6 @@ def test_whatever_was_done_to_contexts_each_is_what_its_tokens_say(steps):
 # sharing with other inferlets
 
 
-class ExportKvpage(ControlCall):
-    """Publish pages."""
-
-    target = "none"
-    kv: Annotated[tuple[int, ...], Handles(KvPage)]
-    name: str
-    ttl: float | None = None
-
-    def apply(self, space):
-        space.export(self.kv, self.name, self.ttl)
-
-
-class ImportKvpage(ControlCall):
-    """Pages that were published."""
-
-    target = "none"
-    returns = Annotated[tuple[int, ...], Handles(KvPage)]
-    name: str
-
-    def apply(self, space):
-        return space.import_(self.name)
-
-
-def registry_with_sharing():
-    """The installed traits; the two calls above as one more, as long as `allocate` does not declare them itself."""
-    traits = list(load_registry(Selection()).traits.values())
-    if not any("export_kvpage" in trait.signatures for trait in traits):
-        traits.append(Trait(name="sharing", version="1", doc="d", calls=(ExportKvpage, ImportKvpage)))
-    return Registry(traits)
-
-
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 8, 9])
 def test_an_exported_context_can_be_opened_and_both_go_on_on_their_own(length):
     run(
@@ -657,7 +624,7 @@ def test_an_exported_context_can_be_opened_and_both_go_on_on_their_own(length):
         author.close(); reader.close()
         assert await state(again) == await fresh(tokens)
         """,
-        registry=registry_with_sharing(),
+        registry=load_registry(Selection()),
         leftover=-(-length // 4),
     )
 
@@ -672,6 +639,6 @@ def test_a_context_with_dropped_pages_cannot_be_exported():
         except PieError as error:
             return str(error)
         """,
-        registry=registry_with_sharing(),
+        registry=load_registry(Selection()),
     )
     assert "pages of this context were dropped" in outcome.ended.value

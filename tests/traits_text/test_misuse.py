@@ -147,6 +147,15 @@ MISUSES = {
         ("a freed Embed", lambda w: ([1], [0], w.lost), "argument `emb`"),
         ("another inferlet's Embed", lambda w: ([1], [0], w.other_embed), "argument `emb`"),
     ],
+    # sharing
+    "export_kvpage": [
+        ("another inferlet's page", lambda w: (w.other_page, "x"), "is not a kvpage of this inferlet"),
+        ("an Embed", lambda w: (w.e[:1], "x"), "is not a kvpage"),
+        ("no time to live", lambda w: (w.full, "x", 0.0), "a ttl of 0.0 seconds"),
+        ("a name that is no text", lambda w: (w.full, 5), "argument `name`: expected str"),
+    ],
+    "import_kvpage": [("an unknown name", lambda w: ("sharde",), "did you mean 'shared'")],
+    "release_kvpage": [("an unknown name", lambda w: ("sharde",), "did you mean 'shared'")],
     # output_text
     "get_next_dist": [
         ("two Embeds", lambda w: (w.e[:2],), "one Embed is wanted, got 2"),
@@ -194,7 +203,7 @@ def test_a_wrong_call_is_refused_by_name_and_changes_nothing(world, call, argume
 
 def test_every_call_of_the_text_traits_that_takes_something_is_in_the_table(world):
     known = world.rig.layer._binders
-    assert set(MISUSES) == set(known) - {"get_kvpage_size", "get_vocabs"}
+    assert set(MISUSES) == set(known) - {"get_kvpage_size", "get_vocabs", "exported_kvpages"}
 
 
 @pytest.mark.parametrize("queue", [None, 12345, "q"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
+
 from pie_core import (
     U32,
     ArgumentError,
@@ -115,6 +117,66 @@ class CopyKvpage(Command):
         return length
 
 
+class Export(msgspec.Struct, frozen=True):
+    """Pages that the user has published. Age in seconds."""
+
+    name: str
+    pages: int
+    tokens: int
+    owner: str  # id of the inferlet that exported them
+    age: float
+
+
+class ExportKvpage(ControlCall):
+    """Publish pages under `name` in the user's namespace. They become read-only for everyone.
+
+    They outlive this inferlet until `release_kvpage`, or for `ttl` seconds. A name in use, foreign pages, a ttl of 0
+    or less: error.
+    """
+
+    target = "none"
+    kv: Annotated[tuple[int, ...], Handles(KvPage)]
+    name: str
+    ttl: float | None = None
+
+    def apply(self, space: Space) -> None:
+        space.export(self.kv, self.name, self.ttl)
+
+
+class ImportKvpage(ControlCall):
+    """The pages published under `name`, shared, read-only, in the exporter's order. Unknown: error naming near ones."""
+
+    target = "none"
+    returns = Annotated[tuple[int, ...], Handles(KvPage)]
+    name: str
+
+    def apply(self, space: Space) -> list[int]:
+        return space.import_(self.name)
+
+
+class ExportedKvpages(ControlCall):
+    """What the user has published, oldest first."""
+
+    target = "none"
+    returns = list[Export]
+
+    def apply(self, space: Space) -> list[Export]:
+        return [
+            Export(e.name, len(e.pages), sum(page.tokens for page in e.pages), e.owner, age)
+            for e, age in space.exports()
+        ]
+
+
+class ReleaseKvpage(ControlCall):
+    """Withdraw a published name; its pages go back when nobody holds them any more. Unknown: error."""
+
+    target = "none"
+    name: str
+
+    def apply(self, space: Space) -> None:
+        space.release(self.name)
+
+
 def _copy_books(source: KvPage, target: KvPage, src_start: int, dst_start: int, length: int) -> None:
     window = (1 << length) - 1
     keep = ~(window << dst_start)
@@ -126,7 +188,18 @@ ALLOCATE = Trait(
     name="allocate",
     version="1.0.0",
     doc="KvPages and Embeds: allocate, free, copy, share.",
-    calls=(GetKvpageSize, AllocKvpage, DeallocKvpage, AllocEmb, DeallocEmb, CopyKvpage),
+    calls=(
+        GetKvpageSize,
+        AllocKvpage,
+        DeallocKvpage,
+        AllocEmb,
+        DeallocEmb,
+        CopyKvpage,
+        ExportKvpage,
+        ImportKvpage,
+        ExportedKvpages,
+        ReleaseKvpage,
+    ),
     resources=(KvPage, Embed),
 )
 
