@@ -137,8 +137,7 @@ def the_only(kind: Kind, selection: Selection) -> str:
     what = kind.removesuffix("s")
     if not names:
         raise PluginError(f"no {what} is installed. {install_hint(kind)}")
-    how = "--backend NAME" if kind == "backends" else "the MODEL argument"
-    raise PluginError(f"several {kind} are installed ({', '.join(names)}); choose one with {how}")
+    raise PluginError(f"several {kind} are installed ({', '.join(names)}); name the {what} to use")
 
 
 def parse_options(spec: BackendSpec, given: dict[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from pie_core.control.ticket import Ticket
@@ -20,11 +21,19 @@ class Reading(Ticket):
 
 
 class Channel:
-    """Messages arrive in order, each once. Full is an error for the sender, never unbounded memory."""
+    """Messages arrive in order, each once. Full is an error for the sender, never unbounded memory.
 
-    def __init__(self, name: str, capacity: int) -> None:
+    `capacity` bounds how many wait, `most_bytes` what they weigh together, as `weigh` tells it.
+    """
+
+    def __init__(
+        self, name: str, capacity: int, most_bytes: int | None = None, weigh: Callable[[Any], int] = len
+    ) -> None:
         self._name = name
         self._capacity = capacity
+        self._most_bytes = most_bytes
+        self._weigh = weigh
+        self._bytes = 0
         self._messages: deque[Any] = deque()
         self._readers: deque[Reading] = deque()
         self._closed: PieError | None = None
@@ -37,13 +46,21 @@ class Channel:
             raise ResourceError(
                 f"{self._name}: {self._capacity} messages wait and nobody reads them; read, or send less often"
             )
+        if self._most_bytes is not None and self._bytes + self._weigh(message) > self._most_bytes:
+            raise ResourceError(
+                f"{self._name}: {self._bytes} bytes wait and nobody reads them, of {self._most_bytes} allowed; "
+                "read, or send less"
+            )
         self._hand_over(message)
 
     def get(self) -> Reading:
         """A ticket for the next message. After `close` the messages left are still handed out, then its error."""
         ticket = Reading()
         if self._messages:
-            ticket.resolve(self._messages.popleft())
+            message = self._messages.popleft()
+            if self._most_bytes is not None:
+                self._bytes -= self._weigh(message)
+            ticket.resolve(message)
         elif self._closed is not None:
             ticket.fail(self._closed)
         else:
@@ -67,6 +84,8 @@ class Channel:
                 reader.resolve(message)
                 return
         self._messages.append(message)
+        if self._most_bytes is not None:
+            self._bytes += self._weigh(message)
 
     def __len__(self) -> int:
         return len(self._messages)

@@ -41,3 +41,12 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 
 
 Event = Message | Blob | Output | Ended
+
+
+def event_size(event: Event) -> int:
+    """About how much memory an event takes while it waits, in bytes."""
+    match event:
+        case Message(text=content) | Output(text=content) | Blob(data=content):
+            return len(content)
+        case Ended(value=value, error=error):
+            return len(value or "") + len(error or "")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pie_core.application.channel import Channel
-from pie_core.application.events import Ended, Event
+from pie_core.application.events import Ended, Event, event_size
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
 from pie_core.control.space import Space
@@ -36,9 +36,10 @@ class Inferlet:
         self.limits = limits
         self.started_at = started_at
         self.spaces: dict[str, Space] = {}  # by model name, opened at first use
-        self.inbox = Channel(f"inbox of inferlet {instance_id}", limits.inbox_messages)
-        self.blob_inbox = Channel(f"blob inbox of inferlet {instance_id}", limits.inbox_messages)
-        self.events = Channel(f"outbox of inferlet {instance_id}", limits.outbox_messages)
+        inbox, most = limits.inbox_messages, limits.waiting_bytes
+        self.inbox = Channel(f"inbox of inferlet {instance_id}", inbox, most)
+        self.blob_inbox = Channel(f"blob inbox of inferlet {instance_id}", inbox, most)
+        self.events = Channel(f"outbox of inferlet {instance_id}", limits.outbox_messages, most, event_size)
         self.returned: str | None = None
         self.outcome: Ended | None = None
         self.ended = Ticket()

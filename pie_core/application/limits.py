@@ -14,5 +14,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embeds: int | None = None  # Embeds one inferlet may hold; None: the whole pool
     inbox_messages: int = 1024  # messages to an inferlet that it has not received yet
     outbox_messages: int = 65536  # messages from an inferlet that its client has not read yet
+    waiting_bytes: int = 64 << 20  # what the messages of each kind that wait may weigh together
     message_bytes: int = 8 << 20  # one message, blob, argument list or result
     program_bytes: int = 4 << 20  # source text of a program

@@ -321,3 +321,13 @@ def test_whatever_the_order_every_message_is_read_once_and_in_order(steps):
         *range(len(arrived), sent), "end",
     ]  # fmt: skip
     assert isinstance(channel.get().error, TerminatedError)
+
+
+def test_what_waits_is_bounded_by_its_weight_too():
+    channel = Channel("outbox", capacity=10, most_bytes=5)
+    channel.put("abc")
+    with pytest.raises(ResourceError, match="3 bytes wait and nobody reads them, of 5 allowed"):
+        channel.put("def")
+    assert channel.get().result() == "abc"
+    channel.put("defgh")
+    assert channel.get().result() == "defgh"

@@ -17,6 +17,7 @@ from inferlet.sampling import Constraint, Sampler, greedy
 from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
 from inferlet.streaming import TextDecoder
 
+DIST_TOKENS = 256  # of a distribution, for samplers that do not say how many they look at
 CHUNK = 1024  # tokens run in one forward pass while filling
 
 
@@ -99,11 +100,12 @@ class Context:
     ) -> AsyncIterator[str]:
         """The text in pieces, as whole characters, while it is generated."""
         sample = sampler or greedy()
+        top_k = DIST_TOKENS if constraints else getattr(sample, "top_k", DIST_TOKENS)
         decoder = TextDecoder(lambda ids: calls.detokenize(self.queue, list(ids)))
         answer: list[int] = []
         text = ""
         while len(self.tokens) < self.model.max_position and not (stop is not None and stop(answer, text)):
-            dist = await self.next_dist()
+            dist = await self.next_dist(top_k)
             for constraint in constraints:
                 dist = constraint(dist, answer)
             token = sample(dist)

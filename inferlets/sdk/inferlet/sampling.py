@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from inferlet.dist import Dist
 
@@ -13,9 +14,19 @@ Constraint = Callable[[Dist, Sequence[int]], Dist]
 """Gets the distribution and the tokens generated so far; returns the distribution to sample from."""
 
 
+@dataclass(frozen=True)
+class Greedy:
+    """Always the most probable token. `top_k`: how much of the distribution it looks at; the server sends no more."""
+
+    top_k: int = 1
+
+    def __call__(self, dist: Dist) -> int:
+        return dist.max_index()
+
+
 def greedy() -> Sampler:
     """Always the most probable token."""
-    return Dist.max_index
+    return Greedy()
 
 
 def sampling(

@@ -49,7 +49,7 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
         info = _info(spec, checkpoint, decoder, tokenizer, options.page_size)
         backend = TorchBackend(info, decoder, tokenizer, pages, options.embeds, options.max_batch_tokens)
     log.info(
-        "model.ready",
+        "model.loaded",
         model=spec.name,
         device=backend.device,
         pages=pages,
