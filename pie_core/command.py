@@ -103,6 +103,8 @@ class Command(Call):
     def prepare(self, model: ModelInfo) -> None:
         """Check what the types cannot say and plan the command, on the host, when it is enqueued.
 
+        It may take resources out of its own fields that it finds it will not touch: what the fields name afterwards is
+        what batching takes into account.
         Handles are already resources. Every check must come before the first change to their books, so that a refused
         command leaves no trace. Raises `ArgumentError`. Called once, in program order, from the control thread.
         """

@@ -16,14 +16,13 @@ from pie_core.schema import Access, ValueType
 if TYPE_CHECKING:
     from pie_core.control.space import Space
 
-Bound = tuple[Call, list[Resource], list[Resource]]
-Collect = Callable[["Space", Any, list[Resource], list[Resource]], Any]
+Step = Callable[["Space", Any], Any]
 
 
 class Binder:
-    """Turns positional arguments into one call; `bind` returns it with the resources it reads and writes."""
+    """Turns positional arguments into one call, and says which resources it touches."""
 
-    __slots__ = ("_defaults", "_steps", "call", "name", "required")
+    __slots__ = ("_defaults", "_read", "_steps", "_written", "call", "name", "required")
 
     def __init__(self, call: type[Call]) -> None:
         signature = call.signature()
@@ -32,60 +31,61 @@ class Binder:
         self.required = sum(parameter.required for parameter in signature.parameters)
         self._defaults = tuple(parameter.default for parameter in signature.parameters)
         self._steps = [_step(p.type, f"{self.name}: argument `{p.name}`") for p in signature.parameters]
+        self._read = [p.name for p in signature.parameters if p.type.access is Access.READ]
+        self._written = [p.name for p in signature.parameters if p.type.access is Access.WRITE]
 
-    def bind(self, space: Space, arguments: Sequence[Any]) -> Bound:
+    def bind(self, space: Space, arguments: Sequence[Any]) -> Call:
         """Raises `ArgumentError` or `HandleError`; nothing was done then."""
         if not self.required <= len(arguments) <= len(self._steps):
             raise ArgumentError(f"{self.name} takes {self._expected()} arguments, got {len(arguments)}")
         if len(arguments) < len(self._defaults):
             arguments = (*arguments, *self._defaults[len(arguments) :])
+        return self.call(*[step(space, argument) for step, argument in zip(self._steps, arguments, strict=True)])
+
+    def touched(self, call: Call) -> tuple[list[Resource], list[Resource]]:
+        """The resources that a bound call reads and those that it writes, as its fields say now."""
         reads: list[Resource] = []
+        for name in self._read:
+            reads += getattr(call, name) or ()
         writes: list[Resource] = []
-        values = [step(space, argument, reads, writes) for step, argument in zip(self._steps, arguments, strict=True)]
-        return self.call(*values), reads, writes
+        for name in self._written:
+            writes += getattr(call, name) or ()
+        return reads, writes
 
     def _expected(self) -> str:
         total = len(self._steps)
         return str(total) if self.required == total else f"{self.required} to {total}"
 
 
-def _step(kind: ValueType, where: str) -> Collect:
+def _step(kind: ValueType, where: str) -> Step:
     if kind.resource is None or kind.access is Access.FREE:
         check = kind.check
-        return lambda space, value, reads, writes: check(value, where)
+        return lambda space, value: check(value, where)
     return _resources(kind, kind.resource, where)
 
 
-def _resources(kind: ValueType, resource: type[Resource], where: str) -> Collect:
+def _resources(kind: ValueType, resource: type[Resource], where: str) -> Step:
     check, optional = kind.check, kind.optional
 
     def find(space: Space, value: Any) -> Any:
-        table = space.tables[resource]
         if type(value) is not list:
+            if value is None and optional:
+                return None
             value = check(value, where)
+        table = space.tables[resource]
         try:
             return tuple([table[handle] for handle in value])  # the hot path; `resolve` is the one that explains
         except (KeyError, TypeError):
             return space.resolve(resource, value, where)
 
-    def read(space: Space, value: Any, reads: list[Resource], writes: list[Resource]) -> Any:
-        if value is None and optional:
-            return None
+    def find_writable(space: Space, value: Any) -> Any:
         found = find(space, value)
-        reads += found
-        return found
-
-    def write(space: Space, value: Any, reads: list[Resource], writes: list[Resource]) -> Any:
-        if value is None and optional:
-            return None
-        found = find(space, value)
-        for record in found:
+        for record in found or ():
             if record.holders > 1:
                 space.refuse_shared(record, where)
-        writes += found
         return found
 
-    return write if kind.access is Access.WRITE else read
+    return find_writable if kind.access is Access.WRITE else find
 
 
 def bind_values(call: type[Call], arguments: Sequence[Any]) -> Call:

@@ -145,18 +145,19 @@ class ControlLayer:
             return self._enqueue(space, space.queue(queue, name), binder, arguments)
         if queue is not None:
             space.queue(queue, name)
-        call, _, _ = binder.bind(space, arguments)
+        call = binder.bind(space, arguments)
         if isinstance(call, ControlCall):
             return call.apply(space)
         assert isinstance(call, Query)
         return self._answers[type(call)](call)
 
     def _enqueue(self, space: Space, queue: Queue, binder: Binder, arguments: Sequence[Any]) -> Ticket:
-        command, reads, writes = binder.bind(space, arguments)
+        command = binder.bind(space, arguments)
         assert isinstance(command, Command)
         if self._poisoned:
-            self._check_sound(binder.name, reads, writes)
+            self._check_sound(binder.name, *binder.touched(command))
         command.prepare(self.model)
+        reads, writes = binder.touched(command)
         submission = Submission(command, queue, next(self._sequence), reads, writes, self._environment.now())
         link(submission)
         queue.enter(submission)

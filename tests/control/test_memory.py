@@ -7,14 +7,14 @@ from pie_core.testing.rig import make_rig
 
 
 def test_freed_pages_come_back_only_when_the_commands_that_use_them_are_done():
-    rig = make_rig(pages=2)
+    rig = make_rig(pages=3)
     program = rig.open()
-    embeds, pages = program.prompt([1]), program.call("alloc_kvpage", 2)
+    embeds, pages = program.prompt([1, 2, 3, 4, 5]), program.call("alloc_kvpage", 3)
     program.call("forward", [], embeds, pages, embeds)
     program.call("dealloc_kvpage", pages)
-    assert rig.free()[0] == 0
+    assert rig.free()[0] == 1  # the page that the forward has no tokens for
     rig.loop.run()
-    assert rig.free()[0] == 2
+    assert rig.free()[0] == 3
 
 
 def test_an_allocation_waits_for_pages_that_come_back_by_themselves_and_nobody_is_killed():

@@ -62,7 +62,7 @@ class Forward(Command):
         self.live = tuple([page.used & ~page.hidden for page in self.ikv])
         if self.mask is not None:
             self.held = tuple([page.used for page in self.ikv])
-        self.slots = tuple(self._fill(len(positions), room))
+        self.slots = tuple(self._fill(len(positions), room))  # shortens okv
         self.positions = tuple(positions)  # type: ignore[arg-type]  # `_check` refused the unwritten ones
         for embed, position in zip(self.oemb, self.positions[len(positions) - len(self.oemb) :], strict=True):
             embed.position = position + 1
@@ -98,13 +98,17 @@ class Forward(Command):
             )
 
     def _fill(self, count: int, room: list[int]) -> list[tuple[int, int]]:
+        """Take free slots in order; `okv` keeps the pages that were taken from. Each slot as (place in okv, offset)."""
+        filled: list[KvPage] = []
         taken: list[tuple[int, int]] = []
-        for place, free in enumerate(room):
+        for page, free in zip(self.okv, room, strict=True):
             if free:
-                wanted = min(free, count - len(taken))
-                taken += [(place, offset) for offset in self.okv[place].take(wanted)]
+                place = len(filled)
+                filled.append(page)
+                taken += [(place, offset) for offset in page.take(min(free, count - len(taken)))]
                 if len(taken) == count:
                     break
+        self.okv = tuple(filled)
         return taken
 
 
