@@ -1,6 +1,6 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-    python benchmarks/decode.py [--shape 30m] [--dtype float32] [--threads 1] [--widths 1,8,32] [--rounds 5]
+    python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--threads 1] [--widths 1,8,32] [--rounds 5]
 
 All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
 (TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
@@ -119,7 +119,7 @@ def measure(generate: Generate, prompts: Prompts) -> Sample:
 
 @click.command(help=__doc__)
 @click.option("--shape", default="30m")
-@click.option("--dtype", default="float32")
+@click.option("--dtype", default="bfloat16")
 @click.option("--threads", default=1)
 @click.option("--widths", default="1,8,32")
 @click.option("--rounds", default=5)

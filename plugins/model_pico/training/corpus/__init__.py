@@ -1,0 +1,78 @@
+"""All skills and how often each is drawn. A skill is one function; adding one is adding a line here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from corpus import arithmetic, capitals, editing, extraction, general, react
+from corpus.example import Example, Sampler, Span, Split, conversation, held_out
+
+LONG_SYSTEM_WORDS = 500
+SYSTEMS = [
+    "You are a helpful assistant.",
+    "You are Pico, a small and helpful assistant.",
+    "Answer the question.",
+    "You are a careful assistant. Answer briefly.",
+    "Be brief.",
+]
+
+
+@dataclass(frozen=True)
+class Skill:
+    """`early` and `late` are shares of drawn documents, right after the first stage and from CURRICULUM_END on."""
+
+    sample: Sampler
+    early: float
+    late: float
+
+
+SKILLS: Mapping[str, Skill] = {
+    "capital_completion": Skill(capitals.completion, 0.06, 0.05),
+    "capital_question": Skill(capitals.question, 0.06, 0.06),
+    "capital_json": Skill(capitals.as_json, 0.10, 0.08),
+    "arithmetic": Skill(arithmetic.single_step, 0.24, 0.22),
+    "nested_arithmetic": Skill(arithmetic.nested, 0.06, 0.12),
+    "repeat": Skill(editing.repeat, 0.12, 0.08),
+    "edit": Skill(editing.edit, 0.18, 0.18),
+    "react": Skill(react.react, 0.05, 0.07),
+    "extract_json": Skill(extraction.extract, 0.06, 0.05),
+    "general": Skill(general.general, 0.08, 0.10),
+}
+COPY_ONLY = 0.07  # of training: at first only short copies, which form the look-back heads that all else builds on
+CURRICULUM_END = 0.4  # of training; from here on the late shares hold
+
+
+def draw(name: str, rng: Random, split: Split) -> Example:
+    """One item of a skill that belongs to the split."""
+    while True:
+        example = SKILLS[name].sample(rng, split)
+        if example.key is None or held_out(example.key) == (split == "held_out"):
+            return example
+
+
+def document(rng: Random, progress: float) -> list[Span]:
+    """One training document; `progress` in [0, 1] moves the mixture. One chat in five has several turns."""
+    if progress < COPY_ONLY:
+        return conversation([editing.short_copy(rng)])
+    first = _any_example(rng, progress)
+    turns = [first]
+    if first.chat and rng.random() < 0.2:
+        more = (_any_example(rng, progress) for _ in range(rng.randrange(1, 4)))
+        turns += [turn for turn in more if turn.chat and not turn.system and not first.system]
+    if first.chat and not first.system and rng.random() < 0.25:
+        turns[0] = Example(first.prompt, first.answer, system=_system(rng))
+    return conversation(turns)
+
+
+def _any_example(rng: Random, progress: float) -> Example:
+    share = min(1.0, (progress - COPY_ONLY) / (CURRICULUM_END - COPY_ONLY))
+    weights = [skill.early + (skill.late - skill.early) * share for skill in SKILLS.values()]
+    return draw(rng.choices(list(SKILLS), weights)[0], rng, "train")
+
+
+def _system(rng: Random) -> str:
+    kind = rng.random()
+    if kind < 0.7:
+        return rng.choice(SYSTEMS)
+    filler = general.filler(rng, 60 if kind < 0.95 else LONG_SYSTEM_WORDS)
+    return f"{rng.choice(SYSTEMS)} {filler}"

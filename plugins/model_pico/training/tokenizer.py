@@ -1,0 +1,50 @@
+"""The tokenizer: byte-level BPE with single digits, trained on the corpus; it adds no special token by itself."""
+
+from random import Random
+
+from corpus import document
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+VOCABULARY = 2048
+PAD, END = "<pad>", "</s>"
+ROLES = ["<|user|>", "<|assistant|>", "<|system|>"]
+SPARES = ["<|tool|>", "<|image|>", "<|audio|>", "<|video|>", *(f"<|spare_{number}|>" for number in range(12))]
+SPECIAL_TOKENS = [PAD, "<s>", END, *ROLES, *SPARES]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('pico knows the roles system, user and assistant, not ' + message['role']) }}"
+    "{% endif %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '</s>' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def train_tokenizer(seed: int, documents: int = 20_000) -> PreTrainedTokenizerFast:
+    rng = Random(seed)
+    texts = ("".join(span.text for span in document(rng, progress=1.0)) for _ in range(documents))
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=SPECIAL_TOKENS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+        chat_template=CHAT_TEMPLATE,
+    )
