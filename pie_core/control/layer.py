@@ -12,19 +12,20 @@ from pie_core.control.batching import Backlog, form_wave
 from pie_core.control.binder import Binder
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
-from pie_core.control.exports import Export, Exports
 from pie_core.control.hazards import link, unblock, wanted_by_others
+from pie_core.control.memory import Memory
+from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.statistics import Statistics
-from pie_core.control.submission import Allocation, Node, Submission
+from pie_core.control.submission import Submission
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError, DeviceError, HandleError, PieError, TerminatedError, nearest
+from pie_core.errors import ArgumentError, PieError, TerminatedError, nearest
 from pie_core.inference.device import Device
 from pie_core.inference.wave import Batch, Wave
 from pie_core.model import ModelInfo
-from pie_core.resource import KvPage, Resource
+from pie_core.resource import Resource
 
 Soon = Callable[[Callable[[], None]], object]
 
@@ -60,9 +61,7 @@ class ControlLayer:
         contention: ContentionPolicy,
     ) -> None:
         self.model = model
-        self.capacity = capacity
         self.statistics = Statistics()
-        self.pools = {kind: Pool(kind, size) for kind, size in capacity.items()}
         self.spaces: dict[str, Space] = {}
         self._binders = {name: Binder(call) for name, call in calls.items()}
         self._answers = answers
@@ -70,13 +69,12 @@ class ControlLayer:
         self._batch_limit = batch_limit
         self._environment = environment
         self._dispatch_policy = dispatch
-        self._contention = contention
-        self._exports = Exports()
+        self._poison = Poison()
+        self.memory = Memory(capacity, contention, self._poison, self.spaces, environment.now, self._ready, self._evict)
         self._backlog = Backlog()
         self._handles = count(1)
         self._sequence = count(1)
         self._arrivals = count(1)
-        self._poisoned: dict[int, tuple[Resource, str]] = {}  # by id: what a failed command should have written
         self._in_flight: Wave[Submission] | None = None
         self._look_scheduled = False
         self._enqueued = 0
@@ -84,6 +82,11 @@ class ControlLayer:
         self._looks = 0
 
     # inferlets come and go
+
+    @property
+    def pools(self) -> Mapping[type[Resource], Pool]:
+        """The pools by resource kind."""
+        return self.memory.pools
 
     @property
     def kinds(self) -> Sequence[type[Resource]]:
@@ -106,25 +109,7 @@ class ControlLayer:
         for submission in waiting:
             if submission not in kept:
                 self._fail(submission, space.ended)
-        self.drop(space.surrender())
-        for pool in self.pools.values():
-            for allocation in pool.forget(space):
-                self._abandon(allocation, pool)
-        self._grant()
-
-    def _abandon(self, allocation: Allocation, pool: Pool) -> None:
-        """Of an ended inferlet's waiting allocation, only what somebody still holds or uses goes on waiting."""
-        for record in allocation.writes:
-            record.uses -= 1
-        records, allocation.writes = allocation.writes, [r for r in allocation.writes if r.holders or r.uses]
-        for record in allocation.writes:
-            record.uses += 1
-        for record in records:
-            if not (record.holders or record.uses):
-                pool.draining -= 1  # as `drop` counted it; it never had an index to give back
-                self._reclaim(record)
-        if allocation.writes:
-            pool.wait(allocation)
+        self.memory.vacate(space)
 
     def next_handle(self) -> int:
         """A number that was never a handle."""
@@ -154,8 +139,8 @@ class ControlLayer:
     def _enqueue(self, space: Space, queue: Queue, binder: Binder, arguments: Sequence[Any]) -> Ticket:
         command = binder.bind(space, arguments)
         assert isinstance(command, Command)
-        if self._poisoned:
-            self._check_sound(binder.name, *binder.touched(command))
+        if self._poison:
+            self._poison.check(binder.name, *binder.touched(command))
         command.prepare(self.model)
         reads, writes = binder.touched(command)
         submission = Submission(command, queue, next(self._sequence), reads, writes, self._environment.now())
@@ -163,104 +148,19 @@ class ControlLayer:
         queue.enter(submission)
         self._enqueued += 1
         if submission.blockers == 0:
-            self._backlog.add(submission)
-            self._look()
+            self._ready(submission)
         return submission.ticket
 
-    # resources
-
-    def allocate(self, space: Space, kind: type[Resource], records: Sequence[Resource]) -> None:
-        """Bind fresh records, now or when the pool has room. Raises if the policy ends the inferlet that asks."""
-        pool = self.pools[kind]
-        if pool.take(records):
-            return
-        allocation = Allocation(space, records)
-        for record in records:
-            record.writer = allocation
-            record.uses += 1
-        pool.wait(allocation)
-        self._make_room(pool, space)
-
-    def drop(self, records: Sequence[Resource]) -> None:
-        """One holder fewer. What nobody holds or uses goes back to its pool."""
-        for record in records:
-            record.holders -= 1
-            if record.holders == 0:
-                if record.uses:
-                    self.pools[type(record)].draining += 1
-                else:
-                    self._reclaim(record)
-        self._grant()
-
-    def export(self, space: Space, pages: Sequence[KvPage], name: str, ttl: float | None) -> None:
-        """See `Space.export`."""
-        if ttl is not None and not ttl > 0:
-            raise ArgumentError(f"export_kvpage: a ttl of {ttl} seconds is none; name more than 0, or None for no end")
-        now = self._environment.now()
-        self._expire(now)
-        export = Export(name, space.owner, tuple(pages), now, None if ttl is None else now + ttl)
-        self._exports.publish(space.user, export)
-        for page in pages:
-            page.holders += 1
-
-    def exported(self, user: str, name: str) -> Sequence[KvPage]:
-        """The pages published under a name. Raises `HandleError` naming the near ones."""
-        self._expire(self._environment.now())
-        return self._exports.find(user, name, "import_kvpage").pages
-
-    def import_(self, space: Space, name: str) -> Sequence[KvPage]:
-        """See `Space.import_`."""
-        pages = self.exported(space.user, name)
-        for page in pages:
-            page.holders += 1
-        return pages
-
-    def exports_of(self, user: str) -> list[tuple[Export, float]]:
-        """See `Space.exports`."""
-        now = self._environment.now()
-        self._expire(now)
-        return [(export, now - export.exported_at) for export in self._exports.of(user)]
-
-    def release(self, user: str, name: str) -> None:
-        """See `Space.release`."""
-        self.drop(self._exports.withdraw(user, name).pages)
-
-    def _expire(self, now: float) -> None:
-        for user, name in list(self._exports.expired(now)):
-            self.release(user, name)
-
-    def _make_room(self, pool: Pool, requester: Space) -> None:
-        self._expire(self._environment.now())
-        while pool.wanted:
-            holders = [s for s in self.spaces.values() if s is requester or s.holds(pool.kind)]
-            victim = self._contention.victim(pool.kind, requester, sorted(holders, key=lambda s: s.arrival))
-            if victim is None:
-                return
-            self._evict(victim, pool)
-        requester.check_alive()
-
-    def _evict(self, victim: Space, pool: Pool) -> None:
-        why = TerminatedError(
-            f"inferlet {victim.owner} was ended by the contention policy {self._contention.name!r}: all "
-            f"{pool.capacity} {pool.kind.kind}s are in use and it came last; run fewer inferlets at a time, free "
-            f"{pool.kind.kind}s earlier, or start the server with a larger pool"
-        )
+    def _evict(self, victim: Space, why: TerminatedError) -> None:
         self.close(victim, why)
         self._environment.evicted(victim, why)
 
-    def _reclaim(self, record: Resource) -> None:
-        self._poisoned.pop(id(record), None)
-        self.pools[type(record)].give(record)
-
-    def _grant(self) -> None:
-        for pool in self.pools.values():
-            for allocation in pool.grant():
-                self._settle(allocation)
-                for successor in unblock(allocation):
-                    self._backlog.add(successor)
-                self._look()
-
     # waves
+
+    def _ready(self, submission: Submission) -> None:
+        """Nothing stands before this command any more."""
+        self._backlog.add(submission)
+        self._look()
 
     def _look(self) -> None:
         """Have a look at the backlog once everything that can run now has run."""
@@ -283,7 +183,7 @@ class ControlLayer:
 
     def _launch(self) -> None:
         self._looks = 0
-        wave = form_wave(self._backlog, self._batch_limit, self._refuse if self._poisoned else None)
+        wave = form_wave(self._backlog, self._batch_limit, self._refuse if self._poison else None)
         if not wave.batches:
             return
         wave.launched_at = self._environment.now()
@@ -298,7 +198,7 @@ class ControlLayer:
         self.statistics.completed(wave, self._environment.now())
         for batch in wave.batches:
             self._complete(batch)
-        self._grant()
+        self.memory.grant()
         if self._backlog:
             self._look()
 
@@ -306,77 +206,32 @@ class ControlLayer:
         for place, submission in enumerate(batch.entries):
             error = batch.errors.get(place) if batch.errors else None
             if error is None:
-                if self._poisoned:
-                    self._heal(submission)
+                if self._poison:
+                    self._poison.heal(submission)
                 self._finish(submission, batch.results[place])
             else:
                 self._fail(submission, error)
 
     def _finish(self, submission: Submission, result: Any) -> None:
         submission.done = True
-        self._settle(submission)
+        self.memory.settle(submission)
         submission.queue.leave(submission)
         submission.ticket.resolve(result)
 
     def _fail(self, submission: Submission, error: PieError) -> None:
         """A command failed, or will never run: what it should have written is poisoned, its successors go on."""
         submission.done, submission.error = True, error
-        for resource in submission.writes:
-            if resource.holders:
-                self._poisoned[id(resource)] = resource, type(submission.command).signature().name
+        self._poison.spread(submission)
         if not submission.launched:
             for successor in unblock(submission):
                 if not successor.done:
-                    self._backlog.add(successor)
-                    self._look()
-        self._settle(submission)
+                    self._ready(successor)
+        self.memory.settle(submission)
         submission.queue.leave(submission)
         submission.ticket.fail(error)
 
-    def _settle(self, submission: Node) -> None:
-        """The device (or the pool) is done with what the submission touched."""
-        for resource in submission.reads:
-            resource.uses -= 1
-            if resource.uses == 0 and resource.holders == 0:
-                self._drained(resource)
-        for resource in submission.writes:
-            if resource.writer is submission:
-                resource.writer = None
-            resource.uses -= 1
-            if resource.uses == 0 and resource.holders == 0:
-                self._drained(resource)
-
-    def _drained(self, resource: Resource) -> None:
-        self.pools[type(resource)].draining -= 1
-        self._reclaim(resource)
-
-    # failures
-
-    def _check_sound(self, name: str, reads: Sequence[Resource], writes: Sequence[Resource]) -> None:
-        broken = self._broken(reads, writes)
-        if broken is not None:
-            resource, culprit = broken
-            raise HandleError(
-                f"{name}: the {resource.kind} was left unwritten by a {culprit} that failed; free it, or see "
-                "synchronize() for the error"
-            )
-
     def _refuse(self, submission: Submission) -> bool:
-        broken = self._broken(submission.reads, submission.writes)
-        if broken is None:
-            return False
-        self._fail(submission, DeviceError(f"skipped, because a {broken[1]} it depends on failed"))
-        return True
-
-    def _broken(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> tuple[Resource, str] | None:
-        for resource in reads:
-            if id(resource) in self._poisoned:
-                return self._poisoned[id(resource)]
-        for resource in writes:
-            if resource.accumulates and id(resource) in self._poisoned:
-                return self._poisoned[id(resource)]
-        return None
-
-    def _heal(self, submission: Submission) -> None:
-        for resource in submission.writes:
-            self._poisoned.pop(id(resource), None)
+        error = self._poison.error_for(submission)
+        if error is not None:
+            self._fail(submission, error)
+        return error is not None

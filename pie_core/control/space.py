@@ -36,6 +36,7 @@ class Space:
         self.ended: TerminatedError | None = None
         self.queues: dict[int, Queue] = {}
         self._layer = layer
+        self._memory = layer.memory
         self._quota = quota
         self.tables: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}  # by handle
 
@@ -92,7 +93,7 @@ class Space:
         self._check_quota(kind, count)
         records = [kind.create(self.model) for _ in range(count)]
         handles = self._adopt(kind, records)  # first, so that they go with the space if it has to give way for them
-        self._layer.allocate(self, kind, records)
+        self._memory.allocate(self, kind, records)
         return handles
 
     def free(self, kind: type[Resource], handles: Sequence[int]) -> None:
@@ -103,24 +104,24 @@ class Space:
             raise HandleError(f"dealloc of {kind.kind}: a handle is named twice")
         for handle in handles:
             del table[handle]
-        self._layer.drop(records)
+        self._memory.drop(records)
 
     def export(self, handles: Sequence[int], name: str, ttl: float | None) -> None:
         """Publish pages under a name in the user's namespace. They become read-only for everyone."""
-        self._layer.export(self, self.resolve(KvPage, handles, "export_kvpage"), name, ttl)
+        self._memory.export(self, self.resolve(KvPage, handles, "export_kvpage"), name, ttl)
 
     def import_(self, name: str) -> list[int]:
         """Handles of pages published under a name, in their order."""
-        self._check_quota(KvPage, len(self._layer.exported(self.user, name)))
-        return self._adopt(KvPage, self._layer.import_(self, name))
+        self._check_quota(KvPage, len(self._memory.exported(self.user, name)))
+        return self._adopt(KvPage, self._memory.import_(self.user, name))
 
     def exports(self) -> list[tuple[Export, float]]:
         """What the user has published, with the age of each in seconds."""
-        return self._layer.exports_of(self.user)
+        return self._memory.exports_of(self.user)
 
     def release(self, name: str) -> None:
         """Withdraw a name; its pages go when nobody holds them."""
-        self._layer.release(self.user, name)
+        self._memory.release(self.user, name)
 
     def holds(self, kind: type[Resource]) -> int:
         """How many of a kind are held."""
@@ -140,7 +141,7 @@ class Space:
 
     def _check_quota(self, kind: type[Resource], count: int) -> None:
         held = len(self.tables[kind])
-        limit = min(self._quota.get(kind, self._layer.capacity[kind]), self._layer.capacity[kind])
+        limit = min(self._quota.get(kind, self._memory.capacity[kind]), self._memory.capacity[kind])
         if held + count > limit:
             raise ResourceError(
                 f"{count} {kind.kind}s asked for, {held} held: over the {limit} that one inferlet may hold; free some, "
