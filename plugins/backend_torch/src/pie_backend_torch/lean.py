@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from pie_backend_torch.attention import Flavour, attend
 from pie_backend_torch.lean_config import LeanConfig
-from pie_backend_torch.linear import Linear, make_linear
+from pie_backend_torch.linear import Linear, LinearMaker
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rotary import RotaryTable
 from pie_backend_torch.rows import pad_rows
@@ -56,8 +56,9 @@ class LeanDecoder:
         self._eps = config.norm_eps
         self._table = read("model.embed_tokens.weight")
         self._norm = read("model.norm.weight")
-        self._blocks = [_read_layer(config, read, index) for index in range(config.layers)]
-        self._head = make_linear(self._table if config.tied_head else read("lm_head.weight"))
+        maker = LinearMaker()
+        self._blocks = [_read_layer(config, read, maker, index) for index in range(config.layers)]
+        self._head = maker.make(self._table if config.tied_head else read("lm_head.weight"))
         self._rotary = RotaryTable(config.rope, dtype, device)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -93,11 +94,11 @@ class LeanDecoder:
         return out.view(-1, heads * width)
 
 
-def _read_layer(config: LeanConfig, read: Read, index: int) -> Layer:
+def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, index: int) -> Layer:
     prefix = f"model.layers.{index}."
 
     def linear(*names: str, bias: bool) -> Linear:
-        return make_linear(joined(names, "weight"), joined(names, "bias") if bias else None)
+        return maker.make(joined(names, "weight"), joined(names, "bias") if bias else None)
 
     def joined(names: Sequence[str], part: str) -> Tensor:
         tensors = [read(f"{prefix}{name}.{part}") for name in names]

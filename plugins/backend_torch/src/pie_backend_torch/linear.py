@@ -18,7 +18,6 @@ from torch.nn import functional
 log = structlog.get_logger(__name__)
 
 PROBE_ROWS = 48
-_checked: dict[tuple[int, int, torch.dtype, int], bool] = {}  # weight shape -> does a single row come out differently
 
 
 class Linear(Protocol):
@@ -66,7 +65,6 @@ class PackedLinear:
         self._packed = ops._reorder_linear_weight(weight, 16)
         self._bias = bias
         self._twice = False
-        self._twice = self._single_row_differs(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._twice and x.shape[0] == 1:
@@ -88,26 +86,42 @@ class PackedLinear:
             return self.add(_two(x), _two(other))[:1]
         return cast(Tensor, self._binary(x, other, self._packed, self._bias, "add"))
 
-    def _single_row_differs(self, weight: Tensor) -> bool:
-        """Whether one row alone rounds differently on this machine; logs if other numbers of rows do too (fp32)."""
+    def run_single_rows_twice(self) -> None:
+        """From now on a single row is run as two."""
+        self._twice = True
+
+
+class LinearMaker:
+    """Makes the linear layers of one model, and finds out once per shape how this machine treats a single row."""
+
+    def __init__(self) -> None:
+        self._single_row_differs: dict[tuple[int, int, torch.dtype, int], bool] = {}
+
+    def make(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """The best `Linear` for where the weight [out, in] lies; a packed one keeps no reference to it."""
+        if not can_pack(weight):
+            return PlainLinear(weight, bias)
+        linear = PackedLinear(weight.contiguous(), bias)
         key = (weight.shape[0], weight.shape[1], weight.dtype, torch.get_num_threads())
-        if key not in _checked:
-            x = torch.randn(PROBE_ROWS, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
-            whole = self(x)
-            differing = [n for n in (2, 8, 40) if not torch.equal(self(x[:n]), whole[:n])]
-            if differing and weight.dtype == torch.float32:
-                log.warning("linear.batch_dependent", shape=tuple(weight.shape), rows=differing)
-            # several single rows: a narrow layer may give equal sums by luck
-            singles = torch.cat([self(row) for row in x[:8].split(1)])  # type: ignore[no-untyped-call]
-            _checked[key] = weight.dtype == torch.float32 and not torch.equal(singles, whole[:8])
-        return _checked[key]
+        if key not in self._single_row_differs:
+            self._single_row_differs[key] = _single_row_differs(linear, weight)
+        if self._single_row_differs[key]:
+            linear.run_single_rows_twice()
+        return linear
 
 
-def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """The best `Linear` for where the weight [out, in] lies; a packed one keeps no reference to it."""
-    if can_pack(weight):
-        return PackedLinear(weight.contiguous(), bias)
-    return PlainLinear(weight, bias)
+def _single_row_differs(linear: PackedLinear, weight: Tensor) -> bool:
+    """Whether one row alone rounds differently on this machine; logs if other numbers of rows do too (fp32)."""
+    if weight.dtype != torch.float32:
+        return False
+    x = torch.randn(PROBE_ROWS, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    whole = linear(x)
+    differing = [n for n in (2, 8, 40) if not torch.equal(linear(x[:n]), whole[:n])]
+    if differing:
+        log.warning("linear.batch_dependent", shape=tuple(weight.shape), rows=differing)
+    # several single rows: a narrow layer may give equal sums by luck
+    singles = torch.cat([linear(row) for row in x[:8].split(1)])  # type: ignore[no-untyped-call]
+    return not torch.equal(singles, whole[:8])
 
 
 def can_pack(weight: Tensor) -> bool:

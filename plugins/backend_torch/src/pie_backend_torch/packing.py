@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pie_backend_torch.linear import Linear, can_pack, make_linear
+from pie_backend_torch.linear import Linear, LinearMaker, can_pack
 
 PIECE = 16384  # numbers; torch runs any activation of up to this many on one thread
 VECTOR = 64  # numbers; a multiple of what torch computes at once on any CPU
@@ -67,12 +67,12 @@ def pack_linears(model: nn.Module, called: set[nn.Module]) -> int:
 
     Others are left alone: a layer that is never called itself may have its weight read by somebody.
     """
-    packed = 0
+    packed, maker = 0, LinearMaker()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if child in called and (weight := _weight(child)) is not None and can_pack(weight):
                 bias = child.bias if isinstance(child.bias, Tensor) else None
-                setattr(parent, name, PackedModule(make_linear(weight.detach(), bias), weight.shape[0]))
+                setattr(parent, name, PackedModule(maker.make(weight.detach(), bias), weight.shape[0]))
                 packed += 1
     return packed
 
