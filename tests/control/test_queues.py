@@ -150,12 +150,15 @@ def test_fragile_really_is_a_fake_backend_handler():
         Fragile(backend).embed_txt([type("C", (), {"tok": [66], "emb": []})()])
 
 
-def test_an_embed_with_many_readers_is_not_overwritten_before_the_last_of_them():
+def test_an_embed_with_many_readers_is_not_overwritten_before_the_slowest_of_them():
     rig = make_rig()
     program = rig.open()
     shared = program.prompt([1])
-    hidden = []
-    for _ in range(20):
+    slow, hidden = program.call("alloc_kvpage", 2), []
+    for _ in range(8):  # one after the other, because they append to the same pages
+        hidden.append(program.call("alloc_emb", 1))
+        program.call("forward", [], shared, slow, hidden[-1])
+    for _ in range(4):
         hidden.append(program.call("alloc_emb", 1))
         program.call("forward", [], shared, program.call("alloc_kvpage", 1), hidden[-1])
     program.call("embed_txt", [2], [0], shared)
