@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from pie_core.application.inferlet import Inferlet
-from pie_core.application.runtime import RUNTIME, RuntimeCall
-from pie_core.control.binder import bind_values
+from pie_core.application.runtime import RUNTIME
+from pie_core.control.binder import Binder
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.ticket import Ticket
@@ -46,7 +46,7 @@ class Host:
         runtime = RUNTIME_CALLS.get(name)
         if runtime is not None:
             self.inferlet.check_running()
-            return _bind(runtime, arguments).apply(self, model, queue)
+            return runtime.bind(None, arguments).apply(self, model, queue)
         space = self._spaces.get(model) if model is not None else None  # the hot path; `space` is the careful one
         return (space or self.space(model)).call(name, queue, arguments)
 
@@ -106,12 +106,4 @@ class Host:
         return msgspec.json.encode(views[what]()).decode()
 
 
-def _bind(call: type[RuntimeCall], arguments: Sequence[Any]) -> RuntimeCall:
-    bound = bind_values(call, arguments)
-    assert isinstance(bound, RuntimeCall)
-    return bound
-
-
-RUNTIME_CALLS: Mapping[str, type[RuntimeCall]] = {
-    call.signature().name: call for call in RUNTIME.calls if issubclass(call, RuntimeCall)
-}
+RUNTIME_CALLS: Mapping[str, Binder] = {call.signature().name: Binder(call) for call in RUNTIME.calls}

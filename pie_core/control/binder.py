@@ -6,96 +6,84 @@ Compiled once per call from its declaration; this is where "anything wrong is an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pie_core.command import Call
+from pie_core.command import Call, Signature
 from pie_core.errors import ArgumentError
 from pie_core.resource import Resource
-from pie_core.schema import Access, ValueType
+from pie_core.schema import Access
 
 if TYPE_CHECKING:
     from pie_core.control.space import Space
 
-Step = Callable[["Space", Any], Any]
-
 
 class Binder:
-    """Turns positional arguments into one call, and says which resources it touches."""
+    """Turns positional arguments into one call, and says which resources it touches.
 
-    __slots__ = ("_defaults", "_read", "_steps", "_written", "call", "name", "required")
+    Both are functions written from the declaration, for they run for every call of every inferlet.
+    """
+
+    __slots__ = ("bind", "call", "name", "touched")
+
+    bind: Callable[[Space | None, Sequence[Any]], Any]
+    """The call with these arguments; None serves where it names no resources. Raises `ArgumentError` or `HandleError`;
+    nothing was done then."""
+
+    touched: Callable[[Call], tuple[list[Resource], list[Resource]]]
+    """The resources that a bound call reads and those that it writes, as its fields say now."""
 
     def __init__(self, call: type[Call]) -> None:
         signature = call.signature()
         self.call = call
         self.name = signature.name
-        self.required = sum(parameter.required for parameter in signature.parameters)
-        self._defaults = tuple(parameter.default for parameter in signature.parameters)
-        self._steps = [_step(p.type, f"{self.name}: argument `{p.name}`") for p in signature.parameters]
-        self._read = [p.name for p in signature.parameters if p.type.access is Access.READ]
-        self._written = [p.name for p in signature.parameters if p.type.access is Access.WRITE]
-
-    def bind(self, space: Space, arguments: Sequence[Any]) -> Call:
-        """Raises `ArgumentError` or `HandleError`; nothing was done then."""
-        if not self.required <= len(arguments) <= len(self._steps):
-            raise ArgumentError(f"{self.name} takes {self._expected()} arguments, got {len(arguments)}")
-        if len(arguments) < len(self._defaults):
-            arguments = (*arguments, *self._defaults[len(arguments) :])
-        return self.call(*[step(space, argument) for step, argument in zip(self._steps, arguments, strict=True)])
-
-    def touched(self, call: Call) -> tuple[list[Resource], list[Resource]]:
-        """The resources that a bound call reads and those that it writes, as its fields say now."""
-        reads: list[Resource] = []
-        for name in self._read:
-            reads += getattr(call, name) or ()
-        writes: list[Resource] = []
-        for name in self._written:
-            writes += getattr(call, name) or ()
-        return reads, writes
-
-    def _expected(self) -> str:
-        total = len(self._steps)
-        return str(total) if self.required == total else f"{self.required} to {total}"
+        scope: dict[str, Any] = {"Call": call, "complete": partial(_complete, signature)}
+        lines = _bind_source(signature, scope) + _touched_source(signature)
+        exec(compile("\n".join(lines), f"<binder of {self.name}>", "exec"), scope)
+        self.bind = scope["bind"]
+        self.touched = scope["touched"]
 
 
-def _step(kind: ValueType, where: str) -> Step:
-    if kind.resource is None or kind.access is Access.FREE:
-        check = kind.check
-        return lambda space, value: check(value, where)
-    return _resources(kind, kind.resource, where)
+def _complete(signature: Signature, arguments: Sequence[Any]) -> Sequence[Any]:
+    """All arguments, with the defaults of those that are not given."""
+    total = len(signature.parameters)
+    required = sum(parameter.required for parameter in signature.parameters)
+    if not required <= len(arguments) <= total:
+        expected = str(total) if required == total else f"{required} to {total}"
+        raise ArgumentError(f"{signature.name} takes {expected} arguments, got {len(arguments)}")
+    return (*arguments, *[parameter.default for parameter in signature.parameters[len(arguments) :]])
 
 
-def _resources(kind: ValueType, resource: type[Resource], where: str) -> Step:
-    check, optional = kind.check, kind.optional
+def _bind_source(signature: Signature, scope: dict[str, Any]) -> list[str]:
+    values = [f"a{place}" for place in range(len(signature.parameters))]
+    lines = ["def bind(space, arguments):", f"    if len(arguments) != {len(values)}: arguments = complete(arguments)"]
+    if values:
+        lines.append(f"    {', '.join(values)}, = arguments")
+    for place, (value, parameter) in enumerate(zip(values, signature.parameters, strict=True)):
+        kind = parameter.type
+        scope |= {f"check{place}": kind.check, f"where{place}": f"{signature.name}: argument `{parameter.name}`"}
+        checked = f"{value} = check{place}({value}, where{place})"
+        if kind.resource is None or kind.access is Access.FREE:
+            lines.append(f"    {checked}")
+            continue
+        scope[f"kind{place}"] = kind.resource
+        lines += [
+            f"    if type({value}) is not list: {checked}",
+            f"    if {value} is not None:",
+            f"        try: {value} = tuple(map(space.tables[kind{place}].__getitem__, {value}))",
+            f"        except (KeyError, TypeError): {value} = space.resolve(kind{place}, {value}, where{place})",
+        ]
+        if kind.access is Access.WRITE:
+            lines += [
+                f"        for record in {value}:",
+                f"            if record.holders > 1: space.refuse_shared(record, where{place})",
+            ]
+    return [*lines, f"    return Call({', '.join(values)})"]
 
-    def find(space: Space, value: Any) -> Any:
-        if type(value) is not list:
-            if value is None and optional:
-                return None
-            value = check(value, where)
-        table = space.tables[resource]
-        try:
-            return tuple([table[handle] for handle in value])  # the hot path; `resolve` is the one that explains
-        except (KeyError, TypeError):
-            return space.resolve(resource, value, where)
 
-    def find_writable(space: Space, value: Any) -> Any:
-        found = find(space, value)
-        for record in found or ():
-            if record.holders > 1:
-                space.refuse_shared(record, where)
-        return found
+def _touched_source(signature: Signature) -> list[str]:
+    def listed(access: Access) -> str:
+        fields = [p for p in signature.parameters if p.type.access is access]
+        return ", ".join(f"*(call.{p.name} or ())" if p.type.optional else f"*call.{p.name}" for p in fields)
 
-    return find_writable if kind.access is Access.WRITE else find
-
-
-def bind_values(call: type[Call], arguments: Sequence[Any]) -> Call:
-    """A call that names no resources, from positional arguments. Raises `ArgumentError`."""
-    parameters = call.signature().parameters
-    required = sum(parameter.required for parameter in parameters)
-    if not required <= len(arguments) <= len(parameters):
-        raise ArgumentError(f"{call.signature().name} takes {required} arguments, got {len(arguments)}")
-    checked = [
-        parameter.type.check(argument, f"{call.signature().name}: argument `{parameter.name}`")
-        for parameter, argument in zip(parameters, arguments, strict=False)
-    ]
-    return call(*checked)
+    return ["def touched(call):", f"    return [{listed(Access.READ)}], [{listed(Access.WRITE)}]"]

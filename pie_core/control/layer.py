@@ -133,13 +133,11 @@ class ControlLayer:
         call = binder.bind(space, arguments)
         if isinstance(call, ControlCall):
             return call.apply(space)
-        assert isinstance(call, Query)
         return self._answers[type(call)](call)
 
     def _enqueue(self, space: Space, queue: Queue, binder: Binder, arguments: Sequence[Any]) -> Ticket:
-        command = binder.bind(space, arguments)
-        assert isinstance(command, Command)
-        if self._poison:
+        command: Command = binder.bind(space, arguments)
+        if self._poison.by_id:
             self._poison.check(binder.name, *binder.touched(command))
         command.prepare(self.model)
         reads, writes = binder.touched(command)
@@ -183,7 +181,7 @@ class ControlLayer:
 
     def _launch(self) -> None:
         self._looks = 0
-        wave = form_wave(self._backlog, self._batch_limit, self._refuse if self._poison else None)
+        wave = form_wave(self._backlog, self._batch_limit, self._refuse if self._poison.by_id else None)
         if not wave.batches:
             return
         wave.launched_at = self._environment.now()
@@ -206,7 +204,7 @@ class ControlLayer:
         for place, submission in enumerate(batch.entries):
             error = batch.errors.get(place) if batch.errors else None
             if error is None:
-                if self._poison:
+                if self._poison.by_id:
                     self._poison.heal(submission)
                 self._finish(submission, batch.results[place])
             else:

@@ -10,19 +10,19 @@ from pie_core.resource import Resource
 
 
 class Poison:
-    """Poisoned resources and the call that should have written each. Empty unless something failed."""
+    """Poisoned resources and the call that should have written each.
+
+    by_id: both, by the resource's id. Empty unless something failed, which the hot path asks for each command.
+    """
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[Resource, str]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_id)
+        self.by_id: dict[int, tuple[Resource, str]] = {}
 
     def spread(self, failed: Submission) -> None:
         """A command failed, or will never run: what it should have written is poisoned, if anyone still holds it."""
         for resource in failed.writes:
             if resource.holders:
-                self._by_id[id(resource)] = resource, failed.command.signature().name
+                self.by_id[id(resource)] = resource, failed.command.signature().name
 
     def heal(self, written: Submission) -> None:
         """A command has run: what it wrote is sound."""
@@ -31,7 +31,7 @@ class Poison:
 
     def forget(self, resource: Resource) -> None:
         """A resource is gone, or whole again."""
-        self._by_id.pop(id(resource), None)
+        self.by_id.pop(id(resource), None)
 
     def check(self, name: str, reads: Sequence[Resource], writes: Sequence[Resource]) -> None:
         """Raise `HandleError` if the call `name` would touch something poisoned."""
@@ -50,9 +50,9 @@ class Poison:
 
     def _broken(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> tuple[Resource, str] | None:
         for resource in reads:
-            if id(resource) in self._by_id:
-                return self._by_id[id(resource)]
+            if id(resource) in self.by_id:
+                return self.by_id[id(resource)]
         for resource in writes:
-            if resource.accumulates and id(resource) in self._by_id:
-                return self._by_id[id(resource)]
+            if resource.accumulates and id(resource) in self.by_id:
+                return self.by_id[id(resource)]
         return None

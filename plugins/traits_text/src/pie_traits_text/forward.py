@@ -57,7 +57,7 @@ class Forward(Command):
 
     def prepare(self, model: ModelInfo) -> None:
         positions = [embed.position for embed in self.iemb]
-        room = [page.size - page.used.bit_count() for page in self.okv]
+        room = self._room(len(positions))
         self._check(positions, sum(room), model)
         self.live = tuple([page.used & ~page.hidden for page in self.ikv])
         if self.mask is not None:
@@ -66,6 +66,17 @@ class Forward(Command):
         self.positions = tuple(positions)  # type: ignore[arg-type]  # `_check` refused the unwritten ones
         for embed, position in zip(self.oemb, self.positions[len(positions) - len(self.oemb) :], strict=True):
             embed.position = position + 1
+
+    def _room(self, count: int) -> list[int]:
+        """Free slots of the pages of `okv`, up to the one with which they suffice."""
+        room: list[int] = []
+        for page in self.okv:
+            free = page.size - page.used.bit_count()
+            room.append(free)
+            count -= free
+            if count <= 0:
+                break
+        return room
 
     def _check(self, positions: list[int | None], free: int, model: ModelInfo) -> None:
         count = len(positions)
@@ -101,7 +112,7 @@ class Forward(Command):
         """Take free slots in order; `okv` keeps the pages that were taken from. Each slot as (place in okv, offset)."""
         filled: list[KvPage] = []
         taken: list[tuple[int, int]] = []
-        for page, free in zip(self.okv, room, strict=True):
+        for page, free in zip(self.okv, room, strict=False):
             if free:
                 place = len(filled)
                 filled.append(page)
