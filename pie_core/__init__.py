@@ -22,7 +22,7 @@ from pie_core.hookspecs import hookimpl
 from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Embed, KvPage, Resource
-from pie_core.schema import S32, U32, U64, Handles, Mask
+from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array
 from pie_core.trait import Trait
 from pie_core.version import API_VERSION, __version__
 
@@ -42,6 +42,7 @@ __all__ = [
     "DeclarationError",
     "DeviceError",
     "Embed",
+    "F32Array",
     "HandleError",
     "HandlerSpec",
     "Handles",
@@ -63,6 +64,7 @@ __all__ = [
     "TerminatedError",
     "Trait",
     "TraitError",
+    "U32Array",
     "UnsupportedError",
     "Writes",
     "__version__",

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -52,9 +52,22 @@ class Integer:
         return (1 << (self.bits - self.signed)) - 1
 
 
+@dataclass(frozen=True)
+class Elements:
+    """What an `array` holds: the name of the type on the wire."""
+
+    name: str
+
+
 U32 = Annotated[int, Integer(32)]
 U64 = Annotated[int, Integer(64)]
 S32 = Annotated[int, Integer(32, signed=True)]
+if TYPE_CHECKING:
+    U32Array: TypeAlias = array[int]
+    F32Array: TypeAlias = array[float]
+else:  # typecodes "I" and "f"; `array` takes no parameters at run time before Python 3.12
+    U32Array = Annotated[array, Elements("u32")]
+    F32Array = Annotated[array, Elements("f32")]
 
 
 class Mask(msgspec.Struct, frozen=True):
@@ -131,6 +144,8 @@ def _annotated(base: Any, notes: tuple[Any, ...], where: str) -> ValueType:
     for note in notes:
         if isinstance(note, Integer):
             return ValueType(f"{'s' if note.signed else 'u'}{note.bits}", _integer(note))
+        if isinstance(note, Elements):
+            return ValueType(f"list<{note.name}>", lambda value, _: value)
         if isinstance(note, Handles):
             return ValueType(f"list<{note.resource.kind}>", _handles, note.resource, Access.FREE)
         if isinstance(note, Access):
@@ -239,6 +254,5 @@ _SCALARS: dict[Any, ValueType] = {
     bool: ValueType("bool", _scalar(bool)),
     str: ValueType("string", _text),
     bytes: ValueType("bytes", _scalar(bytes, bytearray, memoryview)),
-    array: ValueType("array", lambda value, _: value),
     type(None): ValueType("none", lambda value, _: value),
 }

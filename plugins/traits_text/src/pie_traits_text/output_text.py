@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
-
 import msgspec
 
-from pie_core import U32, ArgumentError, Command, Embed, HandleError, ModelInfo, Reads, Trait, hookimpl
+from pie_core import (
+    U32,
+    ArgumentError,
+    Command,
+    Embed,
+    F32Array,
+    HandleError,
+    ModelInfo,
+    Reads,
+    Trait,
+    U32Array,
+    hookimpl,
+)
 
 
 class Dist(msgspec.Struct, frozen=True):
@@ -16,8 +26,8 @@ class Dist(msgspec.Struct, frozen=True):
     softmax, so that `sum(probs) + rest` is 1 up to rounding.
     """
 
-    ids: array[int]  # typecode "I"
-    probs: array[float]  # typecode "f"
+    ids: U32Array
+    probs: F32Array
     rest: float  # probability mass of the tokens left out
 
 
