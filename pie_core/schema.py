@@ -115,7 +115,7 @@ class ValueType:
     resource: type[Resource] | None = None  # set when the value is a list of handles
     access: Access | None = None
     optional: bool = False
-    record: type[Any] | None = None
+    record: type[Any] | None = None  # the Struct, also of those in a list or option
 
     ANY: ClassVar[str] = "any"
 
@@ -192,7 +192,7 @@ def _list(item: ValueType) -> ValueType:
             raise ArgumentError(f"{where}: expected a list, got {type(value).__name__}")
         return [check_item(entry, where) for entry in value]
 
-    return ValueType(f"list<{item.name}>", check)
+    return ValueType(f"list<{item.name}>", check, record=item.record)
 
 
 def _integer(limits: Integer) -> Callable[[Any, str], int]:

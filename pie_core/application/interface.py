@@ -1,4 +1,4 @@
-"""The declared calls as plain data, from which the SDK makes its functions (and, later, WIT and reference pages)."""
+"""The declared calls as plain data, from which the SDK makes its functions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ def describe(traits: Iterable[Trait]) -> list[dict[str, Any]]:
     return [_describe(trait, call) for trait in (RUNTIME, *traits) for call in trait.calls]
 
 
+def is_future(call: type[Call]) -> bool:
+    """Whether the guest gets a future for the result instead of the result."""
+    return issubclass(call, Command) or (issubclass(call, RuntimeCall) and call.future)
+
+
 def _describe(trait: Trait, call: type[Call]) -> dict[str, Any]:
     signature = call.signature()
     return {
         "call": signature.name,
         "trait": trait.name,
         "target": signature.target,
-        "future": issubclass(call, Command) or (issubclass(call, RuntimeCall) and call.future),
+        "future": is_future(call),
         "parameters": [
             {"name": p.name, "type": p.type.name, "required": p.required, "default": p.default}
             for p in signature.parameters

@@ -14,7 +14,7 @@ from pie_core.application.events import Blob, Message
 from pie_core.command import Call, Target
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError
-from pie_core.schema import S32, U64
+from pie_core.schema import S32, U32
 from pie_core.trait import Trait
 from pie_core.version import __version__
 
@@ -165,7 +165,7 @@ class CreateQueue(RuntimeCall):
     """A new command queue of a model, of priority 0. Raises when the inferlet has too many."""
 
     target = "model"
-    returns = U64
+    returns = U32
 
     def apply(self, host: Host, model: str | None, queue: int | None) -> int:
         return host.space(model).create_queue()

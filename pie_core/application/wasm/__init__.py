@@ -1,1 +1,1 @@
-"""The sandboxed tier: inferlets as WebAssembly components, run by wasmtime inside the server."""
+"""Sandboxed tier: every inferlet is a WebAssembly component on a fiber of its own, under limits."""
