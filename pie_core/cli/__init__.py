@@ -7,6 +7,7 @@ from pie_core.cli.plugins import plugins
 from pie_core.cli.remote import ps, stop
 from pie_core.cli.run import run
 from pie_core.cli.serve import serve
+from pie_core.cli.wit import wit
 from pie_core.version import __version__
 
 
@@ -16,5 +17,5 @@ def main() -> None:
     """Serve programs, not prompts: inferlets run beside the model and drive its generation themselves."""
 
 
-for _command in (run, serve, ps, stop, plugins, doctor):
+for _command in (run, serve, ps, stop, plugins, doctor, wit):
     main.add_command(_command)

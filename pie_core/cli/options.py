@@ -20,14 +20,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 LIMIT_NAMES = ", ".join(Limits.__struct_fields__)
 
 
-def core_options(function: F) -> F:
-    """`--backend`, `-o`, `--without`, `--prefer` and `--limit`; `settings` makes sense of them."""
+def selection_options(function: F) -> F:
+    """`--without` and `--prefer`; `selection` makes sense of them."""
     for option in (
-        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
         click.option("--prefer", multiple=True, metavar="PACKAGE", help="The package that wins a clash of names."),
         click.option(
             "--without", multiple=True, metavar="KIND.NAME", help="Leave a plugin out, such as traits.tokenize."
         ),
+    ):
+        function = option(function)
+    return function
+
+
+def core_options(function: F) -> F:
+    """`--backend`, `-o`, `--without`, `--prefer` and `--limit`; `settings` makes sense of them."""
+    for option in (
+        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
+        selection_options,
         click.option(
             "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the backend."
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from wasmtime import Engine
 from wasmtime import component as wasm
@@ -27,9 +28,17 @@ _PATH = re.compile(r"(?P<package>[^:/@]+:[^:/@]+)/(?P<interface>[^:/@]+)(@(?P<ve
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
+class Item(Protocol):
+    """An entry of `component.type.imports(engine)`: wasmtime's `ComponentExtern`."""
+
+    @property
+    def ty(self) -> object:
+        """One of the type classes of `wasmtime.component`."""
+
+
 @dataclass(frozen=True)
 class Import:
-    """One interface to link. `functions` are those that the component imports, in the trait's order."""
+    """One interface to link. `functions` are those that the component imports, in the trait's order; maybe none."""
 
     name: str  # as the component has it, with the version it was built against
     package: Package
@@ -38,7 +47,7 @@ class Import:
 
 
 def check_imports(
-    imports: Mapping[str, wasm.ComponentExtern],
+    imports: Mapping[str, Item],
     engine: Engine,
     traits: Iterable[Trait],
     who: str = "the component",
@@ -68,7 +77,7 @@ class _Check:
         self._problems = problems
         self.wrong: list[str] = []
 
-    def look(self, name: str, item: wasm.ComponentExtern) -> Import | None:
+    def look(self, name: str, item: Item) -> Import | None:
         """The import to link; None for one of WASI, one that needs no link, and one that is wrong."""
         kind = item.ty
         path = _PATH.fullmatch(name)
@@ -98,7 +107,7 @@ class _Check:
         if not serves(package.version, path["version"] or ""):
             self.wrong.append(
                 f"{name}: {_title(package)} {path['version'] or 'without a version'} is needed, {package.version} is "
-                f"installed; build the component against {package.version} (`pie-core wit`) or install the other version"
+                f"installed; build the component against that one (`pie-core wit`) or install the other"
             )
             return None
         return package, interfaces[path["interface"]]
@@ -110,9 +119,7 @@ class _Check:
         trait = short.replace("-", "_")
         if trait in self._problems:
             return f"trait {trait} cannot be used: {self._problems[trait]}"
-        near = nearest(trait, (_trait(package) for package in self._installed.values() if package.name != CORE))
-        hint = near if "did you mean" in near else ""
-        return f"trait {trait} is not installed{hint}; {install_hint('traits', trait)}"
+        return f"trait {trait} is not installed; {install_hint('traits', trait)}"
 
     def _functions(
         self, name: str, instance: wasm.ComponentInstanceType, package: Package, interface: Interface
@@ -123,9 +130,8 @@ class _Check:
             if isinstance(kind, wasm.ValType):
                 continue  # its structure is compared where functions use it
             if label not in declared:
-                self.wrong.append(
-                    f"{name}: {_title(package)} {package.version} has no {_kind(kind)} {label!r}{nearest(label, declared)}"
-                )
+                what = f"{_title(package)} {package.version} has no {_kind(kind)} {label!r}"
+                self.wrong.append(f"{name}: {what}{nearest(label, declared)}")
             elif isinstance(kind, wasm.FuncType):
                 self._compare(name, kind, declared[label], package)
             else:

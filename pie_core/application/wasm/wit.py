@@ -53,7 +53,7 @@ from pie_core.trait import Trait
 
 WORLD = "inferlet"
 _SCALARS = {*(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64)), "f32", "f64", "bool", "string"}
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _RESERVED = frozenset({"core", WORLD, RUNTIME.name, TYPES.name, TICKETS.name, SOURCE.name})
 _PRE_RELEASES = {"a": "alpha", "b": "beta", "rc": "rc"}
 
@@ -123,7 +123,7 @@ def kebab(name: str, where: str) -> str:
     """``GetNextDist`` and ``get_next_dist`` -> ``get-next-dist``. Raises `DeclarationError` if WIT has no such name."""
     found = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).replace("_", "-").lower()
     if not _NAME.fullmatch(found):
-        raise DeclarationError(f"{where}: {name!r} has no form in WIT; use words of a-z and 0-9 that start with a letter")
+        raise DeclarationError(f"{where}: {name!r} has no form in WIT; name it in words of a-z and 0-9")
     return found
 
 
@@ -156,7 +156,7 @@ class _Translation:
     def _check_unique(self, made: Interface) -> None:
         trait = f"trait {self._trait.name!r}"
         _refuse_twins(
-            [entry.name for entry in (*made.uses, *made.records, *made.functions)],
+            [record.name for record in (*made.uses, *made.records)] + [function.name for function in made.functions],
             f"{trait} (calls, their `-result` functions, records and `error` share one name space)",
         )
         for function in made.functions:

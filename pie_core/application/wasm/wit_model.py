@@ -10,11 +10,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-KEYWORDS = frozenset(
-    "_ as async bool borrow char constructor enum error-context export f32 f64 flags float32 float64 from func future "
-    "implements import include interface list map option own package record resource result s16 s32 s64 s8 static "
-    "stream string tuple type u16 u32 u64 u8 union use variant with world".split()
-)
+# fmt: off
+KEYWORDS = frozenset({
+    "as", "async", "bool", "borrow", "char", "constructor", "enum", "error-context", "export", "f32", "f64",
+    "flags", "float32", "float64", "from", "func", "future", "implements", "import", "include", "interface", "list",
+    "map", "option", "own", "package", "record", "resource", "result", "s16", "s32", "s64", "s8", "static", "stream",
+    "string", "tuple", "type", "u16", "u32", "u64", "u8", "union", "use", "variant", "with", "world",
+})
+# fmt: on
 
 
 def identifier(name: str) -> str:
@@ -100,7 +103,7 @@ class Record(WitType):
 
 @dataclass(frozen=True)
 class Function:
-    """One function. `call` is the declared call it serves (None: one of pie-core's own functions), `gives` what it does:
+    """One function. `call` is the declared call it serves (None: written by hand, in core_package.py); by `gives` it
 
     "value"   answers at once.
     "ticket"  starts the call and returns its ticket.
@@ -139,7 +142,8 @@ class Interface:
     @property
     def text(self) -> str:
         """The declaration of the interface."""
-        parts = [entry.declaration for entry in (*self.records, *self.functions)]
+        parts = [record.declaration for record in self.records]
+        parts += [function.declaration for function in self.functions]
         if self.uses:
             names = ", ".join(identifier(record.name) for record in self.uses)
             parts.insert(0, f"  use {self.uses_from}.{{{names}}};\n")
