@@ -67,7 +67,8 @@ class InstanceWat:
             case OptionOf(item):
                 return f"(option {self._type(item)})"
             case ResultOf(ok, error):
-                parts = [self._type(ok)] * (ok is not None) + [f"(error {self._type(error)})"] * (error is not None)
+                parts = [self._type(ok)] if ok is not None else []
+                parts += [f"(error {self._type(error)})"] if error is not None else []
                 return f"(result {' '.join(parts)})"
             case Record():
                 return self._record(kind)

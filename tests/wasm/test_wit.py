@@ -184,7 +184,7 @@ def test_a_world_imports_what_is_asked_for_and_exports_run(traits):
 
 @pytest.mark.parametrize("name", ["Inferlet", "a_b", "", "2", "../up"])
 def test_a_world_without_a_kebab_name_is_refused(name, tmp_path):
-    with pytest.raises(ConfigError, match="kebab|lower-case"):
+    with pytest.raises(ConfigError, match=r"a name is lower-case words"):
         write(tmp_path, [], name)
     assert not list(tmp_path.iterdir())
 
@@ -280,7 +280,7 @@ def test_two_calls_of_one_wit_name_are_refused(trait):
     class LookResult(Query):
         """What was seen."""
 
-    with pytest.raises(DeclarationError, match="trait 'acme'.*2 things are named 'look-result'"):
+    with pytest.raises(DeclarationError, match=r"trait 'acme'.*2 things are named 'look-result'"):
         package_of(trait(Look, LookResult))
 
 
@@ -300,7 +300,7 @@ def test_a_version_becomes_a_semantic_one(trait, version, semantic):
 
 @pytest.mark.parametrize("version", ["1.2.3.4", "1.0.post1", "1.0.dev2", "1!2.0", "1.0+local"])
 def test_a_version_that_is_not_semantic_is_refused(trait, version):
-    with pytest.raises(DeclarationError, match="trait 'acme': version .* has no form in WIT"):
+    with pytest.raises(DeclarationError, match=r"trait 'acme': version .* has no form in WIT"):
         package_of(trait(version=version))
 
 
