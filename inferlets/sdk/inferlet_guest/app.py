@@ -1,0 +1,106 @@
+"""The world's `run`: gets the program, runs its `main`, says how it ended."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import random
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import inferlet
+from inferlet.bindings import Declaration
+from inferlet.calls import install
+from inferlet.host import current
+
+from inferlet_guest.host import GuestHost, Imports
+from inferlet_guest.loop import Loop
+from inferlet_guest.modules import BundledModules, File
+from inferlet_guest.output import Output, whole_text
+from inferlet_guest.program import Contained, print_at_once, program_traceback, wrong_result
+
+_FOREIGN = (
+    f"{Path(inferlet.__file__).parent}{os.sep}",
+    f"{Path(__file__).parent}{os.sep}",
+    "<inferlet.",
+)
+_MODULE = "inferlet_program"
+
+
+class ProgramFailed(Exception):
+    """The program did not end well; the text is for its author."""
+
+
+class App:
+    """One program in one component. Made while the component is built, so that little is left to do when it runs."""
+
+    def __init__(self, imports: Imports, declarations: Sequence[Declaration], files: Sequence[File] | None) -> None:
+        """files: the program and its modules, if they are known now."""
+        install(declarations)
+        self._host = GuestHost(imports, declarations)
+        self._output = Output(imports.function("runtime", "output"), imports.failure)
+        self._baked: tuple[File, CodeType, BundledModules] | None = None
+        self._imports = imports
+        if files is not None:
+            modules = BundledModules(files[1:])
+            modules.compile_all()
+            self._baked = files[0], _compile(files[0]), modules
+
+    def run(self) -> str | None:
+        """Run it to its end; what `main` returned. Raises `ProgramFailed`."""
+        random.seed()  # the state in the component is that of its build
+        sys.stdout = sys.stderr = self._output  # type: ignore[assignment]
+        current.set(self._host)
+        program, code, modules = self._baked or self._fetch()
+        modules.install()
+        linecache.cache[program.name] = (len(program.text), None, program.text.splitlines(True), program.name)
+        loop = self._host.loop
+        loop.set_task_factory(_start_task)
+        try:
+            value = loop.run(self._main(program, code))
+        except ProgramFailed:
+            raise
+        except BaseException as error:
+            raise _failure(error, program) from error
+        return None if value is None else whole_text(value)
+
+    def _fetch(self) -> tuple[File, CodeType, BundledModules]:
+        program, *modules = [File(file.name, file.text) for file in self._imports.function("source", "get")()]
+        try:
+            return program, _compile(program), BundledModules(modules)
+        except Exception as error:
+            raise _failure(error, program) from error
+
+    async def _main(self, program: File, code: CodeType) -> str | None:
+        module = ModuleType(_MODULE)
+        module.__file__ = program.name
+        module.__dict__["print"] = partial(print_at_once, self._output.write)
+        sys.modules[_MODULE] = module
+        try:
+            exec(code, module.__dict__)
+            value: Any = await module.main()
+        except BaseException as error:  # SystemExit, too: a task must not raise it
+            raise _failure(error, program) from error
+        wrong = wrong_result(program.name, value)
+        if wrong is not None:
+            raise ProgramFailed(wrong)
+        text: str | None = value
+        return text
+
+
+def _compile(program: File) -> CodeType:
+    return compile(program.text, program.name, "exec", dont_inherit=True)
+
+
+def _failure(error: BaseException, program: File) -> ProgramFailed:
+    return ProgramFailed(whole_text(program_traceback(error, program.name, program.text, _FOREIGN)))
+
+
+def _start_task(loop: Loop, coroutine: Coroutine[Any, Any, Any], **how: Any) -> Any:
+    import asyncio
+
+    return asyncio.Task(Contained(coroutine), loop=loop, **how)

@@ -1,0 +1,56 @@
+"""The module that the builder names to componentize-py: joins the generated bindings to the app.
+
+`wit_world` is generated from the world's WIT; `inferlet_baked` is written by the builder and holds `DECLARATIONS` (JSON),
+`MODULES` (names of the generated modules, by trait) and `FILES` (JSON, or None when the program comes through `source`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import inferlet_baked
+import wit_world
+from componentize_py_types import Err
+
+from inferlet_guest import standard_library
+from inferlet_guest.app import App, ProgramFailed
+from inferlet_guest.modules import File
+
+TYPES = import_module(inferlet_baked.MODULES["types"])
+standard_library.load()
+
+
+class WorldImports:
+    """See `inferlet_guest.host.Imports`."""
+
+    failure: type[Exception] = Err
+
+    def function(self, trait: str, name: str) -> Callable[..., Any]:
+        """See `inferlet_guest.host.Imports.function`."""
+        found: Callable[..., Any] = getattr(import_module(inferlet_baked.MODULES[trait]), name)
+        return found
+
+    def mask(self, rows: int, cols: int, data: bytes) -> Any:
+        """See `inferlet_guest.host.Imports.mask`."""
+        return TYPES.Mask(rows, cols, data)
+
+
+def _files() -> list[File] | None:
+    return None if inferlet_baked.FILES is None else [File(*file) for file in json.loads(inferlet_baked.FILES)]
+
+
+APP = App(WorldImports(), json.loads(inferlet_baked.DECLARATIONS), _files())
+
+
+class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
+    """What componentize-py exports."""
+
+    def run(self) -> str | None:
+        """See the world."""
+        try:
+            return APP.run()
+        except ProgramFailed as failed:
+            raise Err(TYPES.Error("program", str(failed))) from None
