@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ from pie_core.application.application import Application
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.runtime import RUNTIME
+from pie_core.application.tier import Tier
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
@@ -27,8 +29,12 @@ from pie_core.loaded import LoadedModel, assemble
 from pie_core.model import ModelSpec
 from pie_core.plugins import Kind, Selection, discover, install_hint, load, select, select_named
 from pie_core.registry import load_handlers, load_registry, realize
+from pie_core.trait import Trait
 
 log = structlog.get_logger(__name__)
+
+
+TierName = Literal["native", "wasm"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Settings:
     options: dict[str, str] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
+    tier: TierName = "native"
 
 
 class Controller:
@@ -52,11 +59,13 @@ class Controller:
         self._settings = settings
         self._progress = progress
         self.models: dict[str, LoadedModel] = {}
-        self.application = Application(self.models, NativeTier(), settings.limits)
+        self.application: Application
 
     async def __aenter__(self) -> Self:
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
+        tier = make_tier(self._settings.tier, model.known_traits, self._progress)
+        self.application = Application(self.models, tier, self._settings.limits)
         return self
 
     async def __aexit__(
@@ -73,6 +82,15 @@ class Controller:
 
     def _evicted(self, space: Space, why: TerminatedError) -> None:
         self.application.evicted(space, why)
+
+
+def make_tier(name: TierName, traits: Iterable[Trait], progress: Progress) -> Tier:
+    """The tier that runs programs. The sandbox is imported only where it is wanted."""
+    if name == "native":
+        return NativeTier()
+    from pie_core.application.wasm.tier import WasmTier
+
+    return WasmTier(traits, progress=lambda text: progress(text, None))
 
 
 async def load_model(settings: Settings, evicted: Any, progress: Progress) -> LoadedModel:

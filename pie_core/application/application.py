@@ -105,6 +105,7 @@ class Application:
             await asyncio.wait(list(self._running.values()), timeout=_PATIENCE_S)
         for instance_id in self._running:
             log.error("inferlet.stuck", id=instance_id, seconds=_PATIENCE_S)
+        self._tier.close()
 
     async def _live(self, inferlet: Inferlet) -> None:
         loop = asyncio.get_running_loop()

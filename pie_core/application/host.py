@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pie_core.application.channel import Reading
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.runtime import RUNTIME
 from pie_core.control.binder import Binder
@@ -36,7 +37,7 @@ class Host:
     def __init__(self, inferlet: Inferlet, models: Mapping[str, LoadedModel], set_alarm: SetAlarm) -> None:
         self.inferlet = inferlet
         self.models = models
-        self._set_alarm = set_alarm
+        self.set_alarm = set_alarm
         self._alarms: dict[Ticket, Alarm] = {}
         inferlet.ended.watch(lambda _: self._wake_all())
         self._spaces: dict[str, Space] = inferlet.spaces
@@ -71,9 +72,16 @@ class Host:
     def sleep(self, seconds: float) -> Ticket:
         """A ticket for later."""
         ticket = Ticket()
-        self._alarms[ticket] = self._set_alarm(seconds, ticket.resolve)
+        self._alarms[ticket] = self.set_alarm(seconds, ticket.resolve)
         ticket.watch(lambda done: self._alarms.pop(done).cancel())
         return ticket
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for a ticket of this inferlet any more: what it would have taken stays, its alarm is off."""
+        if isinstance(ticket, Reading):
+            ticket.give_up()
+        elif ticket in self._alarms:
+            ticket.resolve()
 
     def _wake_all(self) -> None:
         for ticket in list(self._alarms):

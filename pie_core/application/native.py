@@ -24,7 +24,6 @@ from inferlet.errors import from_code
 from inferlet.host import Ticket as GuestTicket
 from inferlet.host import current
 
-from pie_core.application.channel import Reading
 from pie_core.application.events import Output
 from pie_core.application.host import Host
 from pie_core.application.interface import describe
@@ -43,6 +42,7 @@ class NativeHost:
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self._call = host.call
+        self._abandon = host.abandon
         self._loop = loop
         self.tasks: set[asyncio.Task[Any]] = set()  # that the program has started
         self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
@@ -68,8 +68,7 @@ class NativeHost:
             try:
                 await arrived
             except asyncio.CancelledError:
-                if isinstance(ticket, Reading):
-                    ticket.give_up()
+                self._abandon(ticket)
                 raise
         try:
             return ticket.result()
@@ -117,6 +116,9 @@ class NativeTier:
             return await self._run_main(host)
         finally:
             guest.cancel_tasks()
+
+    def close(self) -> None:
+        """See `Tier.close`."""
 
     async def _run_main(self, host: Host) -> str | None:
         program = host.inferlet.program

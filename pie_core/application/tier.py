@@ -24,3 +24,7 @@ class Tier(Protocol):
         program's own traceback if it fails.
         """
         ...
+
+    def close(self) -> None:
+        """Nothing will be run any more."""
+        ...

@@ -12,7 +12,7 @@ from pie_core.application.limits import Limits
 from pie_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from pie_core.controller import Settings
+    from pie_core.controller import Settings, TierName
     from pie_core.plugins import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,6 +53,7 @@ def settings(
     without: Sequence[str] = (),
     prefer: Sequence[str] = (),
     limits: Sequence[str] = (),
+    tier: TierName = "native",
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
     from pie_core.controller import Settings
@@ -63,6 +64,7 @@ def settings(
         options=_pairs(options, "--option"),
         selection=selection(without, prefer),
         limits=_limits(_pairs(limits, "--limit")),
+        tier=tier,
     )
 
 

@@ -33,7 +33,7 @@ class RunCommand(PieCommand):
 @click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
 @click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
 @click.option("--model", metavar="MODEL", help="A model plugin or checkpoint directory.  [default: the only one]")
-@click.option("--native", is_flag=True, help="The trusted tier: no isolation. Currently the only tier.")
+@click.option("--native/--sandbox", default=True, help="Trusted, in this process; or isolated, in WebAssembly.")
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 @core_options
@@ -67,7 +67,7 @@ def run(
     if server is not None:
         _refuse_core_options(context)
         context.exit(asyncio.run(run_there(server, program, arguments, printer, interactive)))
-    chosen = settings(model, **core)
+    chosen = settings(model, tier="native" if native else "wasm", **core)
     checked = _check(program, arguments, chosen.selection)
     context.exit(asyncio.run(run_here(chosen, checked, arguments, printer, interactive)))
 

@@ -1,0 +1,131 @@
+"""Runs the fibers of all guests on the event loop's thread: who can run, runs in turn, for one time slice at most."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import wasmtime
+
+from pie_core.application.wasm.guest import Guest
+from pie_core.errors import ResourceError
+
+_TICK_S = 0.002  # of the epoch: a guest that computes gives way after one to two ticks
+_TURN_S = 0.005  # of running guests, before the event loop has its turn
+
+
+class Executor:
+    """`guest` is the one that runs now. Every method is for the event loop's thread."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        self.guest: Guest | None = None
+        self._runnable: deque[Guest] = deque()
+        self._queued: set[Guest] = set()
+        self._arrivals: dict[Guest, asyncio.Future[Any]] = {}
+        self._scheduled = False
+        self._ticker = _Ticker(engine)
+
+    async def run(self, guest: Guest) -> Any:
+        """Drive the operation that `guest` has begun to its end; its result.
+
+        Raises what ended it: a host function's fault, a trap (`WasmtimeError`), `ResourceError` when it has computed
+        for longer than its limits allow.
+        """
+        arrival = self._arrivals[guest] = asyncio.get_running_loop().create_future()
+        self.wake(guest)
+        try:
+            return await arrival
+        finally:
+            del self._arrivals[guest]
+
+    def wake(self, guest: Guest) -> None:
+        """Something that a guest may wait for has come."""
+        if guest not in self._queued and guest in self._arrivals:
+            self._queued.add(guest)
+            self._runnable.append(guest)
+            self._schedule()
+
+    def close(self) -> None:
+        """Stop the clock of time slices. No guest may run any more."""
+        self._ticker.stop()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._ticker.busy.set()
+        ends = time.perf_counter() + _TURN_S
+        for _ in range(len(self._runnable)):
+            guest = self._runnable.popleft()
+            self._queued.discard(guest)
+            if guest in self._arrivals:  # not ended meanwhile
+                self._step(guest)
+            if time.perf_counter() > ends:
+                break
+        if self._runnable:
+            self._schedule()
+        else:
+            self._ticker.busy.clear()
+
+    def _step(self, guest: Guest) -> None:
+        suspension = guest.suspension
+        if suspension is not None:
+            if not suspension.waiting.ready():
+                return
+            suspension.resume()
+            guest.suspension, guest.resumed = None, suspension
+        self.guest = guest
+        started = time.perf_counter()
+        try:
+            ended = guest.poll()
+        finally:
+            self.guest = None
+            guest.cpu_s += time.perf_counter() - started
+        arrival = self._arrivals[guest]
+        if arrival.done():
+            return
+        if ended:
+            try:
+                arrival.set_result(guest.result())
+            except Exception as error:
+                arrival.set_exception(error)
+        elif guest.cpu_s > guest.limits.cpu_s:
+            arrival.set_exception(ResourceError(_too_much(guest)))
+        elif guest.suspension is None or guest.suspension.waiting.ready():
+            self.wake(guest)  # it only gave way
+
+
+def _too_much(guest: Guest) -> str:
+    return (
+        f"the program computed for {guest.cpu_s:.1f} s, more than the {guest.limits.cpu_s:g} s that the limits allow; "
+        "await something instead of polling, or raise the limit `cpu_s`"
+    )
+
+
+class _Ticker:
+    """Moves the engine's epoch on while guests run, on a thread that otherwise sleeps."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        self.busy = threading.Event()
+        self._engine = engine
+        self._stopped = False
+        self._thread = threading.Thread(target=self._tick, name="pie-epoch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Idempotent."""
+        self._stopped = True
+        self.busy.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        while not self._stopped:
+            self.busy.wait()
+            time.sleep(_TICK_S)
+            self._engine.increment_epoch()

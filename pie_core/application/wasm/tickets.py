@@ -1,0 +1,114 @@
+"""The tickets of one guest: results of futures until they are taken, and what a `wait` waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pie_core.control.ticket import Ticket
+from pie_core.errors import ArgumentError, HandleError, ResourceError
+
+_SWEEP = 256  # tickets given out between looks for those that nobody need ask about
+_MOST = 65536  # results that a guest may leave lying about
+
+
+class _Entry:
+    __slots__ = ("call", "ticket", "watched")
+
+    def __init__(self, ticket: Ticket, call: str) -> None:
+        self.ticket = ticket
+        self.call = call
+        self.watched = False
+
+
+class Tickets:
+    """`wake` is called when something that the guest waits for may have come."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._open: dict[int, _Entry] = {}
+        self._last = 0
+
+    def add(self, ticket: Ticket, call: str) -> int:
+        """A number for a ticket of the call `call`. Raises `ResourceError` when too many results were not taken."""
+        self._last += 1
+        self._open[self._last] = _Entry(ticket, call)
+        if self._last % _SWEEP == 0:
+            self._sweep()
+        return self._last
+
+    def take(self, number: int, call: str) -> Any:
+        """The result of a ticket of `call`, which is gone then. Raises its error."""
+        entry = self._open.get(number)
+        if entry is None or entry.call != call:
+            raise HandleError(f"{call}: {number} is no ticket of this call, or its result was taken before")
+        if not entry.ticket.done:
+            raise ArgumentError(f"{call}: ticket {number} is not done; wait for it first")
+        del self._open[number]
+        return entry.ticket.result()
+
+    def outcome(self, number: int) -> None:
+        """The same for a call without a result. A ticket that is not known any more went well."""
+        entry = self._open.get(number)
+        if entry is None:
+            self._check_issued(number)
+        else:
+            self.take(number, entry.call)
+
+    def drop(self, numbers: Sequence[int]) -> list[Ticket]:
+        """Forget tickets; those that were open."""
+        entries = [self._open.pop(number, None) for number in numbers]
+        return [entry.ticket for entry in entries if entry is not None]
+
+    def wait(self, numbers: Sequence[int]) -> WaitingForTickets:
+        """What a guest that waits for any of these is suspended for. Raises `HandleError` for numbers never given out,
+        and for none at all."""
+        if not numbers:
+            raise HandleError("wait: no ticket is named, so nothing can ever come")
+        for number in numbers:
+            entry = self._open.get(number)
+            if entry is None:
+                self._check_issued(number)
+            elif not entry.watched and not entry.ticket.done:
+                entry.watched = True
+                entry.ticket.watch(lambda _: self._wake())
+        return WaitingForTickets(self, numbers)
+
+    def done(self, numbers: Sequence[int]) -> list[int]:
+        """Those that are done, or were forgotten."""
+        found = []
+        for number in numbers:
+            entry = self._open.get(number)
+            if entry is None or entry.ticket.done:
+                found.append(number)
+        return found
+
+    def _check_issued(self, number: int) -> None:
+        if not 0 < number <= self._last:
+            raise HandleError(f"{number} was never a ticket of this inferlet")
+
+    def _sweep(self) -> None:
+        """Forget what is done without a result; the queue has its own memory of errors."""
+        idle = [n for n, e in self._open.items() if e.ticket.done and e.ticket.error is None and e.ticket.value is None]
+        for number in idle:
+            del self._open[number]
+        if len(self._open) > _MOST:
+            raise ResourceError(
+                f"{len(self._open)} results were not taken; await them, or drop the tickets that are not needed"
+            )
+
+
+class WaitingForTickets:
+    """See `linking.Waiting`."""
+
+    __slots__ = ("_numbers", "_tickets")
+
+    def __init__(self, tickets: Tickets, numbers: Sequence[int]) -> None:
+        self._tickets = tickets
+        self._numbers = numbers
+
+    def ready(self) -> bool:
+        return bool(self._tickets.done(self._numbers))
+
+    def value(self) -> list[int]:
+        return self._tickets.done(self._numbers)

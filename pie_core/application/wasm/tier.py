@@ -1,0 +1,132 @@
+"""Sandboxed tier: programs are components on fibers, and Python source runs in the interpreter component."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import wasmtime
+from wasmtime.component import Component
+
+from pie_core.application.host import Host
+from pie_core.application.limits import Limits
+from pie_core.application.program import Program
+from pie_core.application.wasm.cache import ComponentCache
+from pie_core.application.wasm.engine import new_engine
+from pie_core.application.wasm.executor import Executor
+from pie_core.application.wasm.guest import Guest, GuestLimits
+from pie_core.application.wasm.interfaces import host_interfaces
+from pie_core.application.wasm.interpreter import build_interpreter
+from pie_core.application.wasm.linking import Interface, LinkedComponent, bind_result
+from pie_core.application.wasm.session import Session
+from pie_core.application.wasm.signature import check_imports
+from pie_core.application.wasm.traps import explain_trap
+from pie_core.application.wasm.values import Failed
+from pie_core.application.wasm.wasi import GuestExit, wasi_interface
+from pie_core.errors import ProgramError
+from pie_core.trait import Trait
+
+log = structlog.get_logger(__name__)
+
+RUN = "run"  # what every program exports
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A linked component and how to read what its `run` returns."""
+
+    linked: LinkedComponent
+    read: Callable[[int, int], Any]
+
+
+class WasmTier:
+    """Runs programs in WebAssembly.
+
+    traits: what programs may import. cache: of compiled components; what is built on the way is kept beside it.
+    progress: told of work that takes seconds.
+    """
+
+    name = "wasm"
+
+    def __init__(
+        self,
+        traits: Iterable[Trait],
+        cache: ComponentCache | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._engine = new_engine()
+        self._traits = list(traits)
+        self._interfaces = host_interfaces(self._traits)
+        self._cache = cache or ComponentCache()
+        self._progress = progress
+        self._executor = Executor(self._engine)
+        self._interpreter: Runnable | None = None
+        self._interpreting = asyncio.Lock()
+
+    async def prepare(self, program: Program) -> None:
+        """See `Tier.prepare`."""
+        program.compile()
+        await self._runnable(program)
+
+    async def run(self, host: Host) -> str | None:
+        """See `Tier.run`."""
+        runnable = await self._runnable(host.inferlet.program)
+        guest = Guest(self._engine, runnable.linked, _limits(host.inferlet.limits))
+        guest.session = Session(host, _files(host.inferlet.program), lambda: self._executor.wake(guest))
+        try:
+            guest.instantiate()
+            instance = await self._executor.run(guest)
+            guest.call(instance, RUN, runnable.read)
+            value = await self._executor.run(guest)
+        except GuestExit as left:
+            if left.good:
+                return None
+            raise ProgramError("the program exited with a failure status") from left
+        except wasmtime.WasmtimeError as trap:
+            raise explain_trap(trap, guest.limits) from trap
+        finally:
+            guest.close()
+        if isinstance(value, Failed):
+            raise ProgramError(value.error.message)
+        assert value is None or isinstance(value, str)
+        return value
+
+    def close(self) -> None:
+        """See `Tier.close`."""
+        self._executor.close()
+
+    async def _runnable(self, program: Program) -> Runnable:
+        async with self._interpreting:
+            if self._interpreter is None:
+                self._interpreter = await self._load_interpreter()
+        return self._interpreter
+
+    async def _load_interpreter(self) -> Runnable:
+        directory = self._cache.directory.parent
+        wasm = await asyncio.to_thread(build_interpreter, self._traits, directory, self._progress)
+        component, compiled = await self._cache.load(
+            self._engine, wasm, lambda stage, share: self._progress("compiling the interpreter (once, about 10 s)")
+        )
+        log.info("interpreter.ready", digest=compiled.digest[:16], compiled_s=round(compiled.compiled_s, 1))
+        return self._link(component, "the interpreter")
+
+    def _link(self, component: Component, who: str) -> Runnable:
+        imports: Mapping[str, Any] = component.type.imports(self._engine)
+        check_imports(imports, self._engine, self._traits, who)
+        interfaces = {name: self._interface(name.partition("@")[0]) for name in imports}
+        linked = LinkedComponent(self._engine, component, interfaces, self._executor)
+        return Runnable(linked, bind_result(component, self._engine, RUN))
+
+    def _interface(self, name: str) -> Interface:
+        return wasi_interface(name) if name.startswith("wasi:") else self._interfaces[name]
+
+
+def _limits(limits: Limits) -> GuestLimits:
+    return GuestLimits(limits.memory_bytes, limits.table_elements, limits.cpu_s)
+
+
+def _files(program: Program) -> Sequence[tuple[str, str]]:
+    return [(program.filename, program.source)]
