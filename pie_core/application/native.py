@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import io
-import linecache
 import os
 import sys
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context as VariableContext
@@ -18,11 +15,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import inferlet as sdk
+import inferlet_guest as guest
 from inferlet.calls import install
 from inferlet.errors import PieError as SdkError
 from inferlet.errors import from_code
 from inferlet.host import Ticket as GuestTicket
 from inferlet.host import current
+from inferlet_guest.program import Contained, print_at_once, program_traceback, wrong_result
 
 from pie_core.application.events import Output
 from pie_core.application.host import Host
@@ -33,8 +32,11 @@ from pie_core.errors import PieError, ProgramError
 
 _CACHED_PROGRAMS = 256
 _RETRY_S = 0.5
-_LONGEST_TRACEBACK = 64 << 10  # characters; the end of it is kept
-_FOREIGN = (f"{Path(sdk.__file__).parent}{os.sep}", f"{Path(__file__).parent.parent}{os.sep}", "<inferlet.")
+_FOREIGN = (
+    *(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (sdk, guest)),
+    f"{Path(__file__).parent.parent}{os.sep}",
+    "<inferlet.",
+)
 
 
 class NativeHost:
@@ -124,18 +126,20 @@ class NativeTier:
         program = host.inferlet.program
         module = ModuleType(f"inferlet_{host.inferlet.id}")
         module.__file__ = program.filename
-        module.__dict__["print"] = partial(_print, _Output(host))
+        module.__dict__["print"] = partial(print_at_once, _Output(host).write)
         sys.modules[module.__name__] = module
         try:
             exec(self._code(program), module.__dict__)
             value = await module.main()
         except (Exception, SystemExit) as error:
-            raise ProgramError(program_traceback(error, program)) from error
+            raise ProgramError(_told(error, program)) from error
         finally:
             del sys.modules[module.__name__]
-        if value is not None and not isinstance(value, str):
-            raise ProgramError(f"{program.filename}: main returned {type(value).__name__}; return a str or None")
-        return value
+        wrong = wrong_result(program.filename, value)
+        if wrong is not None:
+            raise ProgramError(wrong)
+        text: str | None = value
+        return text
 
     def _code(self, program: Program) -> CodeType:
         code = self._compiled.get(program)
@@ -162,16 +166,6 @@ class _Output(io.TextIOBase):
         return len(text)
 
 
-def _print(output: _Output, *values: object, file: Any = None, **how: Any) -> None:
-    """`print` for programs: one event for each call."""
-    if file is not None:
-        builtins.print(*values, file=file, **how)
-        return
-    text = io.StringIO()
-    builtins.print(*values, file=text, **how)
-    output.write(text.getvalue())
-
-
 def _track_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Make the loop note which inferlet starts a task, so that no task outlives its inferlet."""
     if loop.get_task_factory() is not _start_task:
@@ -186,55 +180,11 @@ def _start_task(
     guest = current.get(None) if context is None else context.get(current)
     if not isinstance(guest, NativeHost):
         return asyncio.Task(coroutine, loop=loop, context=context)
-    task: asyncio.Task[Any] = asyncio.Task(_Contained(coroutine), loop=loop, context=context)
+    task: asyncio.Task[Any] = asyncio.Task(Contained(coroutine), loop=loop, context=context)
     guest.tasks.add(task)
     task.add_done_callback(guest.tasks.discard)
     return task
 
 
-class _Contained(Coroutine[Any, Any, Any]):
-    """A program's coroutine whose `sys.exit()` ends its task, not the server: asyncio lets SystemExit through."""
-
-    def __init__(self, inner: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
-        self._inner = inner
-        self.__name__ = getattr(inner, "__name__", type(inner).__name__)
-        self.__qualname__ = getattr(inner, "__qualname__", self.__name__)
-
-    def send(self, value: Any) -> Any:
-        try:
-            return self._inner.send(value)
-        except SystemExit as error:
-            raise ProgramError(f"a task of the program called sys.exit({error.code!r})") from error
-
-    def throw(self, *error: Any) -> Any:
-        try:
-            return self._inner.throw(*error)
-        except SystemExit as left:
-            raise ProgramError(f"a task of the program called sys.exit({left.code!r})") from left
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self  # type: ignore[return-value]  # asyncio only sends and throws
-
-
-def program_traceback(error: BaseException, program: Program) -> str:
-    """The traceback of a program's error with its own lines and those of libraries, without the server's and SDK's."""
-    lines = program.source.splitlines(keepends=True)
-    linecache.cache[program.filename] = (len(program.source), None, lines, program.filename)
-    try:
-        summary = traceback.TracebackException.from_exception(error, compact=True)
-    finally:
-        linecache.cache.pop(program.filename, None)
-    _keep_own_frames(summary)
-    text = "".join(summary.format()).rstrip()
-    return text if len(text) <= _LONGEST_TRACEBACK else f"[...]{text[-_LONGEST_TRACEBACK:]}"
-
-
-def _keep_own_frames(summary: traceback.TracebackException) -> None:
-    summary.stack[:] = [frame for frame in summary.stack if not frame.filename.startswith(_FOREIGN)]
-    related = (summary.__cause__, summary.__context__, *(summary.exceptions or ()))
-    for other in related:
-        if other is not None:
-            _keep_own_frames(other)
+def _told(error: BaseException, program: Program) -> str:
+    return program_traceback(error, program.filename, program.source, _FOREIGN)

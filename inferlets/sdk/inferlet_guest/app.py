@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import os
 import random
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -31,7 +32,7 @@ _FOREIGN = (
 _MODULE = "inferlet_program"
 
 
-class ProgramFailed(Exception):
+class FailedProgramError(Exception):
     """The program did not end well; the text is for its author."""
 
 
@@ -41,28 +42,30 @@ class App:
     def __init__(self, imports: Imports, declarations: Sequence[Declaration], files: Sequence[File] | None) -> None:
         """files: the program and its modules, if they are known now."""
         install(declarations)
-        self._host = GuestHost(imports, declarations)
+        self._host = GuestHost(imports, declarations, self._report)
         self._output = Output(imports.function("runtime", "output"), imports.failure)
         self._baked: tuple[File, CodeType, BundledModules] | None = None
         self._imports = imports
+        self._program = File("", "")
         if files is not None:
             modules = BundledModules(files[1:])
             modules.compile_all()
             self._baked = files[0], _compile(files[0]), modules
 
     def run(self) -> str | None:
-        """Run it to its end; what `main` returned. Raises `ProgramFailed`."""
+        """Run it to its end; what `main` returned. Raises `FailedProgramError`."""
         random.seed()  # the state in the component is that of its build
-        sys.stdout = sys.stderr = self._output  # type: ignore[assignment]
+        sys.stdout = sys.stderr = self._output
         current.set(self._host)
         program, code, modules = self._baked or self._fetch()
+        self._program = program
         modules.install()
         linecache.cache[program.name] = (len(program.text), None, program.text.splitlines(True), program.name)
         loop = self._host.loop
         loop.set_task_factory(_start_task)
         try:
             value = loop.run(self._main(program, code))
-        except ProgramFailed:
+        except FailedProgramError:
             raise
         except BaseException as error:
             raise _failure(error, program) from error
@@ -87,20 +90,27 @@ class App:
             raise _failure(error, program) from error
         wrong = wrong_result(program.name, value)
         if wrong is not None:
-            raise ProgramFailed(wrong)
+            raise FailedProgramError(wrong)
         text: str | None = value
         return text
+
+    def _report(self, message: str, error: BaseException | None) -> None:
+        """Show what nobody is there to catch."""
+        told = "" if error is None else f"{_told(error, self._program)}\n"
+        self._output.write(f"{message}\n{told}")
 
 
 def _compile(program: File) -> CodeType:
     return compile(program.text, program.name, "exec", dont_inherit=True)
 
 
-def _failure(error: BaseException, program: File) -> ProgramFailed:
-    return ProgramFailed(whole_text(program_traceback(error, program.name, program.text, _FOREIGN)))
+def _failure(error: BaseException, program: File) -> FailedProgramError:
+    return FailedProgramError(_told(error, program))
+
+
+def _told(error: BaseException, program: File) -> str:
+    return whole_text(program_traceback(error, program.name, program.text, _FOREIGN))
 
 
 def _start_task(loop: Loop, coroutine: Coroutine[Any, Any, Any], **how: Any) -> Any:
-    import asyncio
-
     return asyncio.Task(Contained(coroutine), loop=loop, **how)

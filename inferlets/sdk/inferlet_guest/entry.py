@@ -1,11 +1,13 @@
 """The module that the builder names to componentize-py: joins the generated bindings to the app.
 
-`wit_world` is generated from the world's WIT; `inferlet_baked` is written by the builder and holds `DECLARATIONS` (JSON),
-`MODULES` (names of the generated modules, by trait) and `FILES` (JSON, or None when the program comes through `source`).
+`wit_world` is generated from the world's WIT. `inferlet_baked` is written by the builder: `DECLARATIONS` (JSON),
+`MODULES` (the names of the generated modules, by trait), `FILES` (JSON, or None when the program comes through
+`source`).
 """
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +18,7 @@ import wit_world
 from componentize_py_types import Err
 
 from inferlet_guest import standard_library
-from inferlet_guest.app import App, ProgramFailed
+from inferlet_guest.app import App, FailedProgramError
 from inferlet_guest.modules import File
 
 TYPES = import_module(inferlet_baked.MODULES["types"])
@@ -43,6 +45,8 @@ def _files() -> list[File] | None:
 
 
 APP = App(WorldImports(), json.loads(inferlet_baked.DECLARATIONS), _files())
+gc.collect()
+gc.freeze()  # collections in the component leave what is shared by all of its instances alone
 
 
 class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
@@ -52,5 +56,5 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
         """See the world."""
         try:
             return APP.run()
-        except ProgramFailed as failed:
+        except FailedProgramError as failed:
             raise Err(TYPES.Error("program", str(failed))) from None

@@ -98,7 +98,13 @@ class MessageTicket(ValueTicket):
 class GuestHost:
     """The host of the one program of this component."""
 
-    def __init__(self, imports: Imports, declarations: Iterable[Declaration]) -> None:
+    def __init__(
+        self,
+        imports: Imports,
+        declarations: Iterable[Declaration],
+        report: Callable[[str, BaseException | None], None],
+    ) -> None:
+        """report: see `Loop`."""
         self.failure = imports.failure
         self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
         self.dropped: list[int] = []  # tickets to let go of before the next wait
@@ -106,7 +112,7 @@ class GuestHost:
         self._drop = imports.function("tickets", "drop")
         self._sleep = imports.function("runtime", "sleep")
         self._calls = {each["call"]: self._make_call(each, imports) for each in declarations}
-        self.loop = Loop(self)
+        self.loop = Loop(self, report)  # type: ignore[abstract]  # only to mypy; what is not there raises
 
     # for programs
 

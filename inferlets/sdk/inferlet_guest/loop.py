@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import sys
 import time
-import traceback
 import weakref
 from asyncio import events
 from collections import deque
@@ -68,8 +67,10 @@ class Handle:
 class Loop(asyncio.AbstractEventLoop):
     """asyncio over `Tickets`. What needs threads, files or sockets raises `NotImplementedError`."""
 
-    def __init__(self, tickets: Tickets) -> None:
+    def __init__(self, tickets: Tickets, report: Callable[[str, BaseException | None], None]) -> None:
+        """report: gets what nobody is there to catch."""
         self._tickets = tickets
+        self._report = report
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[float, int, Handle]] = []
         self._order = count()  # among timers that are due at the same moment
@@ -77,6 +78,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._alarms: list[tuple[int, float]] = []  # ticket and time of the sleeps under way, the next one last
         self._turns = 0  # since the loop last looked for finished tickets
         self._running = self._closed = self._debug = False
+        self._main: asyncio.Future[Any] | None = None
         self._task_factory: Any = None
         self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
@@ -111,11 +113,22 @@ class Loop(asyncio.AbstractEventLoop):
         if due is not None:
             numbers.append(self._set_alarm(due))
         elif not numbers:
-            raise RuntimeError(
-                "the program waits for something that cannot happen: no task can run, no call is outstanding and no "
-                "timer is set"
-            )
+            self._break_deadlock()
+            return
         self._wait(numbers)
+
+    def _break_deadlock(self) -> None:
+        """Raise the error in the program, where it waits. Raises it here if that cannot be found."""
+        error = RuntimeError(
+            "the program waits for something that cannot happen: no task can run, no call is outstanding and no timer "
+            "is set"
+        )
+        waiter: Any = self._main
+        while isinstance(waiter, asyncio.Task):
+            waiter = getattr(waiter, "_fut_waiter", None)
+        if not isinstance(waiter, asyncio.Future) or waiter.done():
+            raise error
+        waiter.set_exception(error)
 
     def _wait(self, numbers: list[int]) -> None:
         """Wake those who wait for the tickets that are done."""
@@ -188,7 +201,7 @@ class Loop(asyncio.AbstractEventLoop):
         events._set_running_loop(self)
         self._running = True
         try:
-            task: asyncio.Future[T] = asyncio.ensure_future(future, loop=self)  # type: ignore[arg-type]
+            self._main = task = asyncio.ensure_future(future, loop=self)  # type: ignore[arg-type]
             while not task.done():
                 self._turn()
             return task.result()
@@ -217,7 +230,7 @@ class Loop(asyncio.AbstractEventLoop):
         for task in left:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 self.call_exception_handler(
-                    {"message": "unhandled exception in a task left at the end", "exception": task.exception()}
+                    {"message": "unhandled exception while the program's tasks end", "exception": task.exception()}
                 )
         await self.shutdown_asyncgens()
 
@@ -316,24 +329,18 @@ class Loop(asyncio.AbstractEventLoop):
     # errors
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report what nobody is there to catch: to the program's handler if it has set one, else on stderr."""
+        """Report what nobody is there to catch: to the program's handler if it has set one."""
         if self._exception_handler is not None:
             try:
                 self._exception_handler(self, context)
                 return
             except Exception as error:
                 context = {"message": "the exception handler failed", "exception": error}
-        error = context.get("exception")
-        text = f"{context.get('message') or 'Unhandled exception in event loop'}\n"
-        if error is not None:
-            text += "".join(traceback.format_exception(error))
-        sys.stderr.write(text)
+        self.default_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report on stderr."""
-        handler, self._exception_handler = self._exception_handler, None
-        self.call_exception_handler(context)
-        self._exception_handler = handler
+        """Report it."""
+        self._report(context.get("message") or "Unhandled exception in event loop", context.get("exception"))
 
     def set_exception_handler(self, handler: Any) -> None:
         """Have errors that nobody catches reported to `handler(loop, context)`."""
