@@ -14,6 +14,7 @@ from pie_core.application.events import Blob, Ended, Message, Output
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
+from pie_core.application.tier import Tier
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
@@ -62,12 +63,16 @@ async def run_inferlet(
     messages: Sequence[str] = (),
     models: Mapping[str, LoadedModel] | None = None,
     limits: Limits | None = None,
+    tier: Tier | None = None,
 ) -> Outcome:
-    """Run source text or a file to its end, delivering `messages` first. Models default to one `FakeBackend`."""
+    """Run source text or a file to its end, delivering `messages` first.
+
+    models: one `FakeBackend` unless given. tier: the trusted one unless given; it is closed afterwards.
+    """
     own = fake_model() if models is None else None
     served = dict(models) if own is None else {own.info.name: own}  # type: ignore[arg-type]
     try:
-        async with Application(served, NativeTier(), limits) as application:
+        async with Application(served, tier or NativeTier(), limits) as application:
             inferlet = await application.launch(_program(program), arguments)
             for message in messages:
                 inferlet.deliver(message)
