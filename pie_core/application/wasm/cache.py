@@ -26,7 +26,7 @@ from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
 from pie_core.application.wasm.compile import CompileLimits, check_kind, compile_component
-from pie_core.application.wasm.compile_worker import CODE, FACTS, Facts, code_digest, shorten
+from pie_core.application.wasm.compile_worker import CODE, FACTS, Facts, checksum, shorten
 from pie_core.application.wasm.engine import fingerprint
 from pie_core.errors import ConfigError, ProgramError, ResourceError
 from pie_core.inference.backend import Progress
@@ -120,7 +120,7 @@ class ComponentCache:
 
     async def _compile(self, wasm: bytes, digest: str, progress: Progress | None) -> CompiledComponent:
         self._raise_if_refused(digest)
-        report = progress or _silent
+        report = _silent if progress is None else progress
         report(f"compiling a component of {len(wasm) / 1e6:.1f} MB, once", None)
         started = time.monotonic()
         unfinished = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=UNFINISHED, dir=self.directory))
@@ -164,8 +164,8 @@ class ComponentCache:
             if self._is_sound(entry, facts):
                 os.utime(entry)
                 return CompiledComponent(entry / CODE, digest, facts.imports, 0.0)
-            reason = "the code does not have its checksum"
-        except (OSError, msgspec.DecodeError) as error:
+            reason = "it does not have its checksum"
+        except (OSError, ValueError, msgspec.DecodeError) as error:  # ValueError: it is not UTF-8
             reason = str(error)
         log.warning("component.damaged", component=digest, path=str(entry), error=reason)
         self._remove(entry)
@@ -180,7 +180,7 @@ class ComponentCache:
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._verified.get(entry.name) == identity:
             return True
-        if code_digest((entry / CODE).read_bytes()) != facts.code:
+        if checksum((entry / CODE).read_bytes(), facts.imports) != facts.checksum:
             return False
         self._verified[entry.name] = identity
         return True

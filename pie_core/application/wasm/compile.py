@@ -33,12 +33,12 @@ INHERITED = ("PYTHON", "LD_", "DYLD_", "LANG", "LC_", "PATH", "VIRTUAL_ENV")  # 
 
 
 class CompileLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one compilation may use. A Python component of 20 MB takes 10 s of processor time and 0.6 GB."""
+    """What one compilation may use. A Python component of 20 MB takes 10 s of processor time and 0.5 GB."""
 
     wasm_bytes: int = 64 << 20  # size of a component
     cpu_s: int = 60  # processor time, all threads together
     wall_s: float = 120.0  # from start to end
-    memory_bytes: int = 3 << 30  # address space of the compiling process
+    memory_bytes: int = 2 << 30  # address space of the compiling process
     at_once: int = 2  # compilations at the same time; others wait
 
 
@@ -59,7 +59,7 @@ async def compile_component(wasm: bytes, directory: Path, limits: CompileLimits)
         await _end(process)
     assert process.returncode is not None
     if process.returncode:
-        raise _failure(process.returncode, output.decode(), complaint.decode(errors="replace"), limits)
+        raise _failure(process.returncode, output.decode().strip(), complaint.decode(errors="replace"), limits)
 
 
 def check_kind(wasm: bytes, limits: CompileLimits) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -30,13 +30,14 @@ REFUSED, OUT_OF_MEMORY, CANNOT_WRITE = 3, 4, 5
 RUN = "func() -> result<option<string>, record { code: string, message: string }>"
 NICENESS = 10  # the server's own work goes first
 MESSAGE_CHARACTERS = 400
+TRUNCATED = ("unexpected end", "is out of bounds (bound")  # in wasmtime's reasons
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept about the native code beside it."""
 
-    code: str  # BLAKE2b of the native code
     imports: tuple[str, ...]  # names of what the component imports
+    checksum: str  # of the native code and the names
 
 
 def main(arguments: list[str]) -> int:
@@ -73,14 +74,17 @@ def compile_into(directory: Path, wasm: bytes) -> None:
         raise refusal(error) from error
     check_run({name: extern.ty for name, extern in component.type.exports(engine).items()})
     code = component.serialize()
-    facts = Facts(code_digest(code), tuple(component.type.imports(engine)))
+    imports = tuple(component.type.imports(engine))
+    facts = Facts(imports, checksum(code, imports))
     (directory / CODE).write_bytes(code)
     (directory / FACTS).write_bytes(msgspec.json.encode(facts))
 
 
-def code_digest(code: bytes | bytearray) -> str:
-    """The checksum that says whether stored native code is what the compiler wrote."""
-    return hashlib.blake2b(code, digest_size=32).hexdigest()
+def checksum(code: bytes | bytearray, imports: Iterable[str]) -> str:
+    """Says whether a stored component is what the compiler wrote: BLAKE2b, 64 hexadecimal digits."""
+    whole = hashlib.blake2b(code, digest_size=32)
+    whole.update("\n".join(imports).encode())
+    return whole.hexdigest()
 
 
 def refusal(error: WasmtimeError) -> ProgramError:
@@ -89,7 +93,7 @@ def refusal(error: WasmtimeError) -> ProgramError:
     advice = "build it again with a tool for the component model"
     if "async feature" in reason:
         advice = "inferlets may not use `future`, `stream` or `async` in WIT; use tickets and `wait`"
-    elif "unexpected end" in reason:
+    elif any(sign in reason for sign in TRUNCATED):
         advice = "the file is truncated or damaged; build or send it again"
     return ProgramError(f"the component is not valid: {reason}; {advice}")
 
