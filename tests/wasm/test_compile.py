@@ -159,6 +159,23 @@ def test_when_the_one_who_compiles_gives_up_the_next_one_compiles(make):
     assert second.compiled_s > 0
 
 
+def test_a_component_is_found_by_its_digest_alone(make):
+    cache = make()
+    digest = digest_of(component())
+    assert asyncio.run(cache.find(digest)) is None
+    get(cache, component())
+    found = asyncio.run(cache.find(digest))
+    assert found is not None
+    assert found.digest == digest
+
+
+@pytest.mark.parametrize("digest", ["", "../x", "0" * 63, "0" * 64 + "\n", "G" * 64])
+def test_what_is_no_digest_is_not_found_and_touches_no_file(make, monkeypatch, digest):
+    cache = make()
+    monkeypatch.setattr(cache, "_find", lambda digest: pytest.fail("looked for it"))
+    assert asyncio.run(cache.find(digest)) is None
+
+
 def test_different_components_have_different_entries(make):
     cache = make()
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 3600.0  # an unfinished entry this old belongs to a server that is gone
 REFUSALS = 1024  # remembered at most
+_DIGEST = re.compile("[0-9a-f]{64}")  # and nothing that could name another file
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,10 @@ class ComponentCache:
             if found is None:
                 found = await self._compile(data, digest, progress)
         return found
+
+    async def find(self, digest: str) -> CompiledComponent | None:
+        """The component with this `digest_of` its bytes, if it is in the cache: no need to send those again."""
+        return await asyncio.to_thread(self._find, digest) if _DIGEST.fullmatch(digest) else None
 
     async def load(
         self, engine: Engine, wasm: bytes | Path, progress: Progress | None = None

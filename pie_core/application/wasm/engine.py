@@ -27,7 +27,8 @@ SETTINGS: tuple[tuple[str, int], ...] = (
     ("concurrency_support", False),
     ("async_stack_size", 2 * MIB),  # of a fiber: the guest's part and, above it, 1.5 MiB for Python callbacks
     ("max_wasm_stack", 512 * KIB),
-    # Address space, not memory. With all that 32 bits can address reserved, the code needs no bounds checks.
+    # Address space, not memory. With all that 32 bits can address reserved, code needs no bounds checks, which
+    # would make loops over memory 1.4 times slower; 1000 guests take 4 of the 128 TiB that a process has.
     ("memory_reservation", 4 * GIB),
     ("memory_guard_size", 32 * MIB),
     ("memory_init_cow", True),  # a new instance shares the pages of the component's initial memory
