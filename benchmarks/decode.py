@@ -130,7 +130,9 @@ def main(shape: str, dtype: str, threads: int, widths: str, rounds: int) -> None
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
         path = make_checkpoint(shape, Path(directory) / shape)
-        settings = Settings(str(path), "torch", {"dtype": dtype, "threads": str(threads), "pages": "512"})
+        settings = Settings(
+            str(path), "torch", {"dtype": dtype, "threads": str(threads), "pages": "512"}, tier="native"
+        )
         controller = Controller(settings)
         runner.run(controller.__aenter__())
         loaded = next(iter(controller.models.values()))

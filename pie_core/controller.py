@@ -49,7 +49,7 @@ class Settings:
     options: dict[str, str] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
-    tier: TierName = "native"
+    tier: TierName = "wasm"  # the sandbox; "native" trusts every program
 
 
 class Controller:

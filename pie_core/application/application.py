@@ -55,6 +55,10 @@ class Application:
     ) -> None:
         await self.shut_down("the server shuts down")
 
+    async def warm_up(self) -> None:
+        """Do now what the first launch would wait for. Raises `PieError`."""
+        await self._tier.warm_up()
+
     async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
         """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
         self._check_sizes(program, arguments)

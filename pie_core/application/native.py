@@ -102,6 +102,9 @@ class NativeTier:
     def __init__(self) -> None:
         self._compiled: OrderedDict[Program, CodeType] = OrderedDict()
 
+    async def warm_up(self) -> None:
+        """See `Tier.warm_up`."""
+
     async def prepare(self, program: Program) -> None:
         """See `Tier.prepare`."""
         self._code(program)

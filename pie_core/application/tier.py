@@ -13,6 +13,10 @@ class Tier(Protocol):
 
     name: str
 
+    async def warm_up(self) -> None:
+        """Do now what the first program would wait for. Raises `PieError`."""
+        ...
+
     async def prepare(self, program: Program) -> None:
         """Check and, if it can be costly, compile a program before it is launched. Raises `ProgramError`."""
         ...

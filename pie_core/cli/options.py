@@ -12,7 +12,7 @@ from pie_core.application.limits import Limits
 from pie_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from pie_core.controller import Settings, TierName
+    from pie_core.controller import Settings
     from pie_core.plugins import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +35,7 @@ def selection_options(function: F) -> F:
 def core_options(function: F) -> F:
     """`--backend`, `-o`, `--without`, `--prefer` and `--limit`; `settings` makes sense of them."""
     for option in (
+        click.option("--native", is_flag=True, help="Trust programs: run them in this process instead of the sandbox."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
         selection_options,
         click.option(
@@ -53,7 +54,7 @@ def settings(
     without: Sequence[str] = (),
     prefer: Sequence[str] = (),
     limits: Sequence[str] = (),
-    tier: TierName = "native",
+    native: bool = False,
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
     from pie_core.controller import Settings
@@ -64,7 +65,7 @@ def settings(
         options=_pairs(options, "--option"),
         selection=selection(without, prefer),
         limits=_limits(_pairs(limits, "--limit")),
-        tier=tier,
+        tier="native" if native else "wasm",
     )
 
 

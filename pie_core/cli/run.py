@@ -33,7 +33,6 @@ class RunCommand(PieCommand):
 @click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
 @click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
 @click.option("--model", metavar="MODEL", help="A model plugin or checkpoint directory.  [default: the only one]")
-@click.option("--native/--sandbox", default=True, help="Trusted, in this process; or isolated, in WebAssembly.")
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 @core_options
@@ -46,7 +45,6 @@ def run(
     listing: bool,
     server: str | None,
     model: str | None,
-    native: bool,
     interactive: bool,
     as_json: bool,
     **core: Any,
@@ -67,7 +65,7 @@ def run(
     if server is not None:
         _refuse_core_options(context)
         context.exit(asyncio.run(run_there(server, program, arguments, printer, interactive)))
-    chosen = settings(model, tier="native" if native else "wasm", **core)
+    chosen = settings(model, **core)
     checked = _check(program, arguments, chosen.selection)
     context.exit(asyncio.run(run_here(chosen, checked, arguments, printer, interactive)))
 
@@ -85,7 +83,7 @@ def _check(what: str, arguments: tuple[str, ...], chosen: Selection) -> Program:
 
 
 def _refuse_core_options(context: click.Context) -> None:
-    for name in ("model", "backend", "options", "without", "prefer", "limits"):
+    for name in ("model", "backend", "options", "without", "prefer", "limits", "native"):
         if context.params[name]:
             option = f"--{name.removesuffix('s')}"
             raise click.UsageError(f"{option} is what the server was started with; leave it out with --server", context)

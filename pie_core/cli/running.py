@@ -27,9 +27,9 @@ async def run_here(
     progress = LoadingProgress()
     with Interruption(early_code=INTERRUPTED) as interruption:
         async with Controller(settings, progress) as controller:
-            progress.done()
             application = controller.application
             inferlet = await application.launch(program, arguments)
+            progress.done()
             interruption.ask = lambda: application.stop(inferlet, INTERRUPTION)
             deliver_stdin(_deliver_to(inferlet), interactive)
             async for event in events_of(inferlet):

@@ -16,14 +16,18 @@ from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, lis
 @click.argument("model", required=False)
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--trust-programs", is_flag=True, help="Let other machines connect although programs are not isolated.")
+@click.option(
+    "--trust-programs",
+    is_flag=True,
+    help="With --native: let other machines connect although programs are not isolated.",
+)
 @core_options
 def serve(model: str | None, host: str, port: int, trust_programs: bool, **core: Any) -> None:
     """Serve MODEL, a model plugin or a checkpoint directory (default: the only model installed).
 
     Ctrl-C or SIGTERM stops the inferlets, tells their clients and ends with exit code 0; a second one ends at once.
     """
-    check_trust(host, trust_programs)
+    check_trust(host, trust_programs or not core["native"])
     chosen = settings(model, **core)
     with listen(host, port) as listener:
         from pie_core.cli.progress import LoadingProgress

@@ -39,9 +39,9 @@ def check_trust(host: str, trusted: bool) -> None:
     if trusted or is_loopback(host):
         return
     raise ConfigError(
-        f"--host {host} lets other machines connect, and programs run in the trusted tier: whoever connects can do "
-        "anything on this machine that you can. Stay with --host 127.0.0.1 (an ssh tunnel reaches it from elsewhere), "
-        "or add --trust-programs if you trust everyone who can reach the port"
+        f"--host {host} lets other machines connect, and --native trusts programs: whoever connects can do "
+        "anything on this machine that you can. Leave --native out, stay with --host 127.0.0.1 (an ssh tunnel reaches "
+        "it from elsewhere), or add --trust-programs if you trust everyone who can reach the port"
     )
 
 

@@ -61,6 +61,7 @@ async def serving(
         group.create_task(edge.serve([listener]))
         try:
             async with Controller(settings, progress) as controller:
+                await controller.application.warm_up()
                 state.open(controller, programs)
                 try:
                     yield state

@@ -66,6 +66,10 @@ class WasmTier:
         self._interpreter: Runnable | None = None
         self._interpreting = asyncio.Lock()
 
+    async def warm_up(self) -> None:
+        """See `Tier.warm_up`: build, compile and link the interpreter, as far as the cache lacks it."""
+        await self._python()
+
     async def prepare(self, program: Program) -> None:
         """See `Tier.prepare`."""
         program.compile()
@@ -99,6 +103,9 @@ class WasmTier:
         self._executor.close()
 
     async def _runnable(self, program: Program) -> Runnable:
+        return await self._python()
+
+    async def _python(self) -> Runnable:
         async with self._interpreting:
             if self._interpreter is None:
                 self._interpreter = await self._load_interpreter()
