@@ -7,15 +7,14 @@ order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime import component as wc
 
-RUNTIME = "pie:core/runtime@1.0.0"
-TICKETS = "pie:core/tickets@1.0.0"
-SOURCE = "pie:core/source@1.0.0"
+MEMORY = 64 << 20  # bytes for a program, CPython included
 Answers = Mapping[str, Callable[..., Any]]
 
 
@@ -31,7 +30,10 @@ class StockHost:
 
     def __init__(self, path: Path) -> None:
         self.engine = Engine(Config())
-        self.component = wc.Component.from_file(self.engine, str(path))
+        compiled = path.with_suffix(f".{version('wasmtime')}.cwasm")  # takes 10 s
+        if not compiled.exists():
+            compiled.write_bytes(wc.Component.from_file(self.engine, str(path)).serialize())
+        self.component = wc.Component.deserialize_file(self.engine, str(compiled))
 
     @property
     def imports(self) -> set[str]:
@@ -53,6 +55,7 @@ class StockHost:
                                 instance.add_func(function, made.answer(function))
         store = Store(self.engine)
         store.set_wasi(WasiConfig())
+        store.set_limits(memory_size=MEMORY)
         instance = linker.instantiate(store, self.component)
         run = instance.get_func(store, instance.get_export_index(store, "run"))
         made.finish(run(store))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from wasmtime import Config, Engine, _ffi
+from wasmtime.component import Component
 
 from pie_core import U32, Command, ControlCall, TraitError
 from pie_core.application.runtime import RUNTIME
@@ -207,6 +209,16 @@ def test_resources_futures_and_streams_are_another_signature(refusal):
     )
     assert any("look: func(a: own<resource>, b: borrow<resource>)" in problem for problem in wrong)
     assert any("let-go: func(f: future, s: stream)" in problem for problem in wrong)
+
+
+def test_a_kind_of_type_that_wasmtime_py_does_not_know_is_refused(acme):
+    config = Config()
+    _ffi.wasmtime_config_wasm_component_model_map_set(config.ptr(), True)
+    engine = Engine(config)
+    look = '(export "look" (func (param "n" (list (map string u8)))))'
+    component = Component(engine, f'(component (import "pie:acme-eyes/acme-eyes@1.2.0" (instance {look})))')
+    with pytest.raises(TraitError, match="'look' cannot be linked: its type is unknown to this server"):
+        check_imports(component.type.imports(engine), engine, [acme])
 
 
 def test_all_that_is_wrong_is_told_at_once(refusal):

@@ -143,6 +143,13 @@ def test_a_package_is_text_with_docs_records_in_order_and_only_what_it_uses(trai
     )
 
 
+def test_a_package_that_has_no_mask_does_not_use_the_type(trait):
+    class Look(Query):
+        """Look."""
+
+    assert "  use pie:core/types@1.0.0.{error};\n" in package_of(trait(Look)).text
+
+
 def test_the_core_package_has_the_runtime_and_what_is_written_by_hand():
     core = package_of(RUNTIME)
     assert (core.name, core.version) == ("pie:core", "1.0.0")

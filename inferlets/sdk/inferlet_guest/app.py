@@ -62,7 +62,7 @@ class App:
         modules.install()
         linecache.cache[program.name] = (len(program.text), None, program.text.splitlines(True), program.name)
         loop = self._host.loop
-        loop.set_task_factory(_start_task)
+        loop.set_task_factory(contained_task)
         try:
             value = loop.run(self._main(program, code))
         except FailedProgramError:
@@ -86,6 +86,8 @@ class App:
         try:
             exec(code, module.__dict__)
             value: Any = await module.main()
+        except asyncio.CancelledError:
+            raise
         except BaseException as error:  # SystemExit, too: a task must not raise it
             raise _failure(error, program) from error
         wrong = wrong_result(program.name, value)
@@ -112,5 +114,6 @@ def _told(error: BaseException, program: File) -> str:
     return whole_text(program_traceback(error, program.name, program.text, _FOREIGN))
 
 
-def _start_task(loop: Loop, coroutine: Coroutine[Any, Any, Any], **how: Any) -> Any:
+def contained_task(loop: Loop, coroutine: Coroutine[Any, Any, Any], **how: Any) -> Any:
+    """A task whose `sys.exit()` does not end the program, as in the trusted tier."""
     return asyncio.Task(Contained(coroutine), loop=loop, **how)

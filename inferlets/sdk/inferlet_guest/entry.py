@@ -57,4 +57,7 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
         try:
             return APP.run()
         except FailedProgramError as failed:
-            raise Err(TYPES.Error("program", str(failed))) from None
+            told = str(failed)
+        except BaseException as error:  # such as a MemoryError where a traceback was to be made
+            told = f"{type(error).__name__}: {error}"
+        raise Err(TYPES.Error("program", told))  # out here, where what the program held is free again

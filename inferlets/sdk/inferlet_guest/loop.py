@@ -165,6 +165,7 @@ class Loop(asyncio.AbstractEventLoop):
             handle = ready.popleft()
             if not handle._cancelled:
                 self._call(handle)
+            del handle
 
     def _next_timer(self) -> float | None:
         """Seconds until the next timer is due, at least 0; None without timers."""
@@ -189,6 +190,8 @@ class Loop(asyncio.AbstractEventLoop):
             self.call_exception_handler(
                 {"message": f"Exception in callback {handle._callback!r}", "exception": error, "handle": handle}
             )
+        finally:
+            del handle  # an error's traceback keeps this frame, which must not keep the task
 
     # running
 
@@ -318,12 +321,9 @@ class Loop(asyncio.AbstractEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """Call it now: a program has one thread, and `asyncio.to_thread` works as far as that goes."""
+        """Call it in the next turn: a program has one thread, and `asyncio.to_thread` works as far as that goes."""
         future: asyncio.Future[T] = asyncio.Future(loop=self)
-        try:
-            future.set_result(func(*args))
-        except Exception as error:
-            future.set_exception(error)
+        self.call_soon(_settle, future, func, args)
         return future
 
     # errors
@@ -360,3 +360,12 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: Handle) -> None:
         """A part of asyncio's protocol between handles and loops; cancelled timers are skipped here."""
+
+
+def _settle(future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
+    if future.cancelled():
+        return
+    try:
+        future.set_result(func(*args))
+    except Exception as error:
+        future.set_exception(error)

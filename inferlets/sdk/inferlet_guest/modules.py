@@ -43,11 +43,17 @@ class BundledModules(MetaPathFinder, InspectLoader):
         """See `MetaPathFinder.find_spec`."""
         file = self._files.get(fullname)
         if file is None:
-            return None
+            return self._namespace(fullname)
         spec = spec_from_loader(fullname, self, origin=file.name, is_package=self.is_package(fullname))
         assert spec is not None
         spec.has_location = True  # for `__file__`, and lines in tracebacks
         return spec
+
+    def _namespace(self, fullname: str) -> ModuleSpec | None:
+        """A folder of modules without an `__init__.py`."""
+        if any(name.startswith(f"{fullname}.") for name in self._files):
+            return ModuleSpec(fullname, None, is_package=True)
+        return None
 
     def is_package(self, fullname: str) -> bool:
         """See `InspectLoader.is_package`."""

@@ -34,7 +34,7 @@ ENTRY = "inferlet_guest.entry"
 BAKED = "inferlet_baked.py"
 PACKAGES = ("inferlet", "inferlet_guest", "jinja2", "markupsafe")
 _CORE = ("types", "tickets", "source", "runtime")  # interfaces of pie:core
-_SNAPSHOT_S = 600.0
+_LONGEST_S = 600.0
 _LAST_LINES = 20
 _RUN = "import sys; from componentize_py import script; sys.argv[0] = 'componentize-py'; sys.exit(script())"
 
@@ -166,18 +166,22 @@ def _componentize(wit: Path, code: Path, world: str, target: Path) -> None:
         (nothing / library / "site-packages").mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".{os.getpid()}.part")
     command = [sys.executable, "-c", _RUN, "-d", str(wit), "-w", world, "componentize", ENTRY]
-    ran = subprocess.run(  # noqa: S603  # our own interpreter and arguments
-        [*command, "-p", str(code), "-o", str(part)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        cwd=code,
-        env={**os.environ, "VIRTUAL_ENV": str(nothing)},
-        timeout=_SNAPSHOT_S,
-        check=False,
-    )
-    if ran.returncode != 0 or not part.exists():
+    try:
+        ran = subprocess.run(  # noqa: S603  # our own interpreter and arguments
+            [*command, "-p", str(code), "-o", str(part)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=code,
+            env={**os.environ, "VIRTUAL_ENV": str(nothing), "RUST_BACKTRACE": "0", "RUST_LIB_BACKTRACE": "0"},
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        if ran.returncode != 0 or not part.exists():
+            last = "\n".join((ran.stdout + ran.stderr).splitlines()[-_LAST_LINES:])
+            raise PieError(f"{BUILDER} failed with status {ran.returncode}; its last lines:\n{last}")
+        part.replace(target)
+    except subprocess.TimeoutExpired:
+        raise PieError(f"{BUILDER} was stopped after {_LONGEST_S:.0f} s; it usually takes about 15 s") from None
+    finally:
         part.unlink(missing_ok=True)
-        last = "\n".join((ran.stdout + ran.stderr).splitlines()[-_LAST_LINES:])
-        raise PieError(f"{BUILDER} failed with status {ran.returncode}; its last lines:\n{last}")
-    part.replace(target)

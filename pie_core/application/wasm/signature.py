@@ -1,14 +1,15 @@
 """Whether a component's imports are what the installed traits declare. What is not, is told in one message.
 
 wasmtime calls a host function with whatever types the guest declared, so nothing may be linked that was not checked
-here. Record names are not compared: a component does not tell them.
+here. Record names are not compared: a component does not tell them. Nor does wasmtime-py tell an `async func` from a
+plain one: engines for inferlets are made without concurrency support, which refuses those, futures and streams.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wasmtime import Engine
@@ -41,8 +42,8 @@ class Import:
     """One interface to link. `functions` are those that the component imports, in the trait's order; maybe none."""
 
     name: str  # as the component has it, with the version it was built against
-    package: Package
-    interface: Interface
+    package: Package = field(repr=False)
+    interface: Interface = field(repr=False)
     functions: tuple[Function, ...]
 
 
@@ -78,11 +79,10 @@ class _Check:
         self.wrong: list[str] = []
 
     def look(self, name: str, item: Item) -> Import | None:
-        """The import to link; None for one of WASI, one that needs no link, and one that is wrong."""
-        kind = item.ty
-        path = _PATH.fullmatch(name)
-        if (path is not None and name.startswith("wasi:")) or isinstance(kind, wasm.ValType):
-            return None  # a type by itself is a name for what an interface declares
+        """The import to link; None for one of WASI and one that is wrong."""
+        kind, path = item.ty, _PATH.fullmatch(name)
+        if path is not None and name.startswith("wasi:"):
+            return None
         if path is None or not isinstance(kind, wasm.ComponentInstanceType):
             self.wrong.append(f"{name}: not an interface; a component may import interfaces of `pie:` and `wasi:` only")
             return None
