@@ -79,7 +79,7 @@ def test_a_signal_stops_the_inferlets_tells_the_clients_and_ends_with_0(pie_core
 
 
 def test_a_second_signal_ends_at_once(pie_core, programs):
-    with pie_core.serve() as (process, url), SyncClient(url) as client:
+    with pie_core.serve("--native") as (process, url), SyncClient(url) as client:
         client.launch(programs / "busy.py")
         assert process.stdout.readline() == "busy now\n"
         process.send_signal(signal.SIGTERM)
@@ -124,7 +124,7 @@ def test_a_port_in_use_is_an_error_before_a_model_is_loaded(pie_core, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--host", "0.0.0.0"], "--trust-programs"),
+        (["--native", "--host", "0.0.0.0"], "--trust-programs"),
         (["--host", "no such host", "--trust-programs"], "no address of this machine"),
         (["--backend", "torhc"], "no backends plugin is named 'torhc'"),
         (["--backend", "fake", "-o", "page=1"], "did you mean 'pages'"),
@@ -140,7 +140,7 @@ def test_what_cannot_be_served_is_one_clear_message(pie_core, words, says):
 
 
 def test_a_trusted_server_may_listen_everywhere(pie_core):
-    with pie_core.serve("--host", "0.0.0.0", "--trust-programs") as (_, url):
+    with pie_core.serve("--native", "--host", "0.0.0.0", "--trust-programs") as (_, url):
         port = url.rsplit(":", 1)[1]
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
 
