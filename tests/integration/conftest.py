@@ -60,7 +60,7 @@ def start(checkpoint: Path) -> Start:
     @asynccontextmanager
     async def get(model: str | Path = checkpoint, **options: Any) -> AsyncIterator[Controller]:
         given = {"pages": 512, "embeds": 4096, "dtype": "float32"} | options
-        settings = Settings(str(model), "torch", {name: str(value) for name, value in given.items()})
+        settings = Settings(str(model), "torch", {name: str(value) for name, value in given.items()}, tier="native")
         async with Controller(settings) as controller:
             yield controller
 
