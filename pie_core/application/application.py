@@ -122,6 +122,8 @@ class Application:
             if returned is not None:
                 inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)
+        except ResourceError as error:  # a program's own, that it did not catch, comes as `ProgramError`
+            outcome = Ended("terminated", code=error.code, error=str(error))
         except PieError as error:
             outcome = Ended("failed", code=error.code, error=str(error))
         except asyncio.CancelledError:
