@@ -1,0 +1,209 @@
+"""Hostile guests beside a victim that generates: it must not notice, nothing may be left, and each client is told why."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import wasmtime
+from wasmtime.component import Component as Compiled
+
+from pie_core import Trait
+from pie_core.application.application import Application
+from pie_core.application.events import Ended
+from pie_core.application.limits import Limits
+from pie_core.application.program import Program
+from pie_core.application.wasm.cache import ComponentCache, default_directory
+from pie_core.application.wasm.compile import CompileLimits
+from pie_core.application.wasm.tier import Runnable, WasmTier
+from pie_core.errors import PieError
+from pie_core.testing import FakeBackend, fake_model, run_inferlet
+from tests.wasm.attack import Component
+from tests.wasm.hostile_components import COMPONENTS, REFUSED
+from tests.wasm.hostile_python import PROLOGUE, PYTHON, Attack
+
+VICTIM = """
+from inferlet import *
+
+async def main():
+    with get_auto_model().create_context() as context:
+        await context.fill("Tell me of the sea, and of ships.")
+        send("ready")
+        pieces = []
+        async for piece in context.stream(greedy(), max_tokens(24)):
+            pieces.append(piece)
+    return ascii("".join(pieces))
+"""
+SLEEPER = "from inferlet import *\nasync def main():\n  q = get_auto_model().create_queue()\n  a = alloc_emb(q, 3)\n"
+SLEEPER += "  await sleep(0.001)\n  embed_txt(q, [1, 2, 3], [0, 1, 2], a)\n  await receive()\n"
+
+
+class MixedTier(WasmTier):
+    """Programs by name: those in `components` are components, all others Python source. Outlives its applications."""
+
+    def __init__(self, traits: list[Trait], cache: ComponentCache) -> None:
+        super().__init__(traits, cache)
+        self.components: dict[str, bytes] = {}
+        self.untrusted: ComponentCache | None = None  # compiles components; None: compiled here, which is faster
+
+    async def prepare(self, program: Program) -> None:
+        if program.name in self.components:
+            await self._runnable(program)
+        else:
+            await super().prepare(program)
+
+    async def _runnable(self, program: Program) -> Runnable:
+        wasm = self.components.get(program.name)
+        if wasm is None:
+            return await super()._runnable(program)
+        if self.untrusted is None:
+            return self._link(Compiled(self._engine, wasm), program.name)
+        component, _ = await self.untrusted.load(self._engine, wasm)
+        return self._link(component, program.name)
+
+    def close(self) -> None:
+        """An application ends; the tier goes on."""
+
+    def end(self) -> None:
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def tier(traits: list[Trait]) -> Iterator[MixedTier]:
+    """One tier for all tests. The interpreter comes from the user's cache of components, or is built into it."""
+    if find_spec("componentize_py") is None:
+        pytest.skip("componentize-py, which builds the interpreter component, is not installed")
+    tier = MixedTier(traits, ComponentCache(default_directory()))
+    asyncio.run(tier._load_interpreter())
+    yield tier
+    tier.end()
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    """What the victim says when it runs trusted and alone."""
+    outcome = asyncio.run(run_inferlet(VICTIM))
+    assert outcome.ended.status == "finished"
+    assert outcome.ended.value is not None
+    assert len(outcome.ended.value) > 20
+    return outcome.ended.value
+
+
+class Scene:
+    """An application and what clients see of it."""
+
+    def __init__(self, application: Application, model: Any, tier: MixedTier) -> None:
+        self.application, self.model, self.tier = application, model, tier
+
+    async def launch(self, program: Any, limits: Mapping[str, Any] | None = None, name: str = "attacker") -> Any:
+        """Start source text or a `Component` under these limits."""
+        self.tier.components.clear()
+        source = program
+        if isinstance(program, Component | bytes):
+            made = program if isinstance(program, bytes) else program.wasm(self.tier._traits)
+            self.tier.components[name] = made
+            source = ""
+        self.application.limits = Limits(**(limits or {}))
+        return await self.application.launch(Program(name, source, f"{name}.py"))
+
+    async def victim(self) -> Any:
+        """A victim that has begun: it holds pages, and is older than whatever comes next."""
+        victim = await self.launch(VICTIM, name="victim")
+        await arrival(victim.events.get())
+        return victim
+
+    async def assert_nothing_is_left(self) -> None:
+        """Every page, Embed, space, inferlet and task is gone."""
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=10)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and self.pools() != self.capacity():
+            await asyncio.sleep(0.001)
+        assert self.pools() == self.capacity()
+        assert all(pool.draining == 0 and pool.wanted == 0 for pool in self.model.layer.pools.values())
+        assert self.model.layer.spaces == {}
+        assert self.application.inferlets == {}
+        assert self.tier._executor._arrivals == {}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    def pools(self) -> dict[str, int]:
+        return {kind.kind: pool.free for kind, pool in self.model.layer.pools.items()}
+
+    def capacity(self) -> dict[str, int]:
+        return {kind.kind: pool.capacity for kind, pool in self.model.layer.pools.items()}
+
+
+async def arrival(ticket: Any, seconds: float = 6.0) -> Any:
+    arrived = asyncio.Event()
+    ticket.watch(lambda _: arrived.set())
+    await asyncio.wait_for(arrived.wait(), seconds)
+    return ticket.result()
+
+
+async def last_event(inferlet: Any) -> Ended:
+    """What the client reads last."""
+    while not isinstance(event := await arrival(inferlet.events.get()), Ended):
+        pass
+    return event
+
+
+@asynccontextmanager
+async def serving(tier: MixedTier, **backend: Any) -> AsyncIterator[Scene]:
+    application = None
+    model = fake_model(FakeBackend(**backend), evicted=lambda space, why: application.evicted(space, why))  # type: ignore[attr-defined]
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+    try:
+        async with Application({"fake": model}, tier) as application:
+            yield Scene(application, model, tier)
+    finally:
+        model.close()
+    assert failures == []
+
+
+def check(ended: Ended, attack: Attack) -> None:
+    told = ended.value if ended.status == "finished" else ended.error
+    assert re.fullmatch(attack.status, ended.status), ended
+    assert ended.code is attack.code or re.fullmatch(attack.code or "", ended.code or "x"), ended
+    assert re.search(attack.reason, told or "", re.MULTILINE), ended
+
+
+ALL = {**{f"python: {name}": attack for name, attack in PYTHON.items()}, **COMPONENTS}
+
+
+def prepared(attack: Attack) -> Any:
+    return PROLOGUE + attack.program if isinstance(attack.program, str) else attack.program
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_attack_beside_a_victim(name: str, tier: MixedTier, expected: str) -> None:
+    attack = ALL[name]
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            victim = await scene.victim()
+            attacker = await scene.launch(prepared(attack), attack.limits)
+            if attack.stop:
+                await arrival(attacker.events.get())
+                scene.application.stop(attacker, "enough of it")
+            ended = await arrival(attacker.ended)
+            told = await last_event(attacker)
+            spared = await arrival(victim.ended)
+            assert spared == Ended("finished", value=expected)
+            assert told == ended
+            check(ended, attack)
+            after = await arrival((await scene.launch(VICTIM)).ended)
+            assert after == Ended("finished", value=expected)
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
