@@ -64,8 +64,9 @@ class Executor:
         for _ in range(len(self._runnable)):
             guest = self._runnable.popleft()
             self._queued.discard(guest)
-            if guest in self._arrivals:  # not ended meanwhile
-                self._step(guest)
+            arrival = self._arrivals.get(guest)
+            if arrival is not None and not arrival.done():  # neither ended nor stopped meanwhile
+                self._step(guest, arrival)
             if time.perf_counter() > ends:
                 break
         if self._runnable:
@@ -73,32 +74,39 @@ class Executor:
         else:
             self._ticker.busy.clear()
 
-    def _step(self, guest: Guest) -> None:
-        suspension = guest.suspension
-        if suspension is not None:
-            if not suspension.waiting.ready():
-                return
-            suspension.resume()
-            guest.suspension, guest.resumed = None, suspension
-        self.guest = guest
-        started = time.perf_counter()
+    def _step(self, guest: Guest, arrival: asyncio.Future[Any]) -> None:
+        started = time.thread_time()
         try:
+            if not self._resume(guest):
+                return
+            self.guest = guest
             ended = guest.poll()
+            result = guest.result() if ended else None
+        except BaseException as fault:  # a guest leaves by an exception that is no `Exception`
+            ended, result = True, None
+            if not arrival.done():
+                arrival.set_exception(fault)
         finally:
             self.guest = None
-            guest.cpu_s += time.perf_counter() - started
-        arrival = self._arrivals[guest]
+            guest.cpu_s += time.thread_time() - started
         if arrival.done():
             return
         if ended:
-            try:
-                arrival.set_result(guest.result())
-            except Exception as error:
-                arrival.set_exception(error)
+            arrival.set_result(result)
         elif guest.cpu_s > guest.limits.cpu_s:
             arrival.set_exception(ResourceError(_too_much(guest)))
         elif guest.suspension is None or guest.suspension.waiting.ready():
             self.wake(guest)  # it only gave way
+
+    def _resume(self, guest: Guest) -> bool:
+        """Whether it can go on; what it waited for is handed over then."""
+        suspension = guest.suspension
+        if suspension is not None:
+            if not suspension.waiting.ready():
+                return False
+            suspension.resume()
+            guest.suspension, guest.resumed = None, suspension
+        return True
 
 
 def _too_much(guest: Guest) -> str:
