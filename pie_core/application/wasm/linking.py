@@ -1,8 +1,8 @@
 """Linking a component to the host: types reflected once, a trampoline for each imported function.
 
 A host function gets the guest that calls and the lifted arguments. A plain one returns its value; a suspending one
-returns a `Waiting`. `PieError` is the error side of a `result<_, error>`; any other exception is a bug or a trap that
-is wanted, and ends the guest.
+returns a `Waiting`. `PieError` is the error side of a `result<_, error>`, and ends the guest where the function's type
+has none; any other exception is a bug or a trap that is wanted, and ends the guest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import wasmtime
-from wasmtime.component import Component, FuncType, Linker, ResourceType
+from wasmtime.component import Component, FuncType, Linker, RecordType, ResourceType, ResultType
 
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import VALUE_SIZE
@@ -175,6 +175,7 @@ class LinkedComponent:
     def _plain(self, kind: FuncType, run: Callable[..., Any]) -> Callable[..., int]:
         lifts, lower = self._converters(kind)
         current = self._current
+        tells_errors = _tells_errors(kind)
 
         def callback(_: Any, context: int, __: Any, arguments: int, ___: int, results: int, ____: int) -> int:
             guest = current.guest
@@ -182,6 +183,8 @@ class LinkedComponent:
                 try:
                     value = run(guest, *[lift(context, arguments + by) for lift, by in lifts])
                 except PieError as error:
+                    if not tells_errors:
+                        raise
                     value = Failed(ErrorRecord(error.code, str(error)))
                 if lower is not None:
                     lower(context, value, results)
@@ -237,6 +240,12 @@ class LinkedComponent:
             return 0
 
         return callback
+
+
+def _tells_errors(kind: FuncType) -> bool:
+    """Whether a function returns a `result<_, error>`."""
+    result = kind.result
+    return isinstance(result, ResultType) and isinstance(result.err, RecordType) and len(result.err.fields) == 2
 
 
 def _trap(guest: Caller, fault: BaseException) -> int:
