@@ -48,6 +48,8 @@ class Component:
             instances.append((f'(import "{name}" (instance {items}))', signatures))
         for place, (line, signatures) in enumerate(instances):
             imports.append(line.replace("(instance ", f"(instance $i{place} ", 1))
+            if "(type $pollable" in line:
+                imports.append(f'(alias export $i{place} "pollable" (type $pollable))')
             for function, signature in signatures.items():
                 core = f"$f{len(lowered)}"
                 lowered.append(
@@ -70,6 +72,8 @@ class Component:
             (global $top (mut i32) (i32.const 32768))
             (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
               (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+              (if (i32.gt_u (i32.add (local.get $at) (local.get 3)) (i32.const 65536))
+                (then (local.set $at (i32.const 32768))))
               (global.set $top (i32.add (local.get $at) (local.get 3)))
               (local.get $at)))
           (core instance $mem (instantiate $memory))

@@ -247,7 +247,7 @@ async def main():
 from wit_world.imports import output_text, runtime, tickets
 async def main():
     q, pages, embeds = work()
-    await q.synchronize()
+    await synchronize(q)
     dist, alarm = output_text.get_next_dist(1, [int(list(embeds)[0])], 1), runtime.sleep(0.0)
     tickets.wait([dist]), tickets.wait([alarm])
     refused = 0
@@ -316,11 +316,11 @@ async def main():
     # the system
     "reading a file": failed("async def main(): open('/etc/passwd')", "FileNotFoundError"),
     "opening a socket": failed(
-        "import socket\nasync def main():\n  socket.create_connection(('127.0.0.1', 80))", "Error"
+        "import socket\nasync def main():\n  socket.create_connection(('127.0.0.1', 80))", "not offered to programs"
     ),
     "starting a thread": failed(
         "import threading\nasync def main():\n  threading.Thread(target=print).start()", "can't start new thread"
     ),
     "starting a process": failed("async def main():\n  print(os.environ)\n  os.fork()", "AttributeError|OSError"),
-    "random bytes without end": failed("async def main():\n  a = [os.urandom(1 << 22) for _ in range(100)]", "."),
+    "random bytes without end": over("async def main():\n  while True: os.urandom(1 << 22)", "cpu_s", **CPU),
 }
