@@ -15,6 +15,9 @@ from pie_core.application.wasm import ffi
 from pie_core.application.wasm.linking import LinkedComponent, Suspension
 
 _SLICE_TICKS = 1  # epochs after which a guest that goes on computing gives way
+_INSTANCES = 64  # of core modules; a Python program has 11
+_TABLES = 8  # each of `table_elements`; a Python program has 2
+_MEMORIES = 1  # so that `memory_bytes` is what a program may have in all
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,13 @@ class Guest:
         self.session: Any = None  # set by the tier; what host functions work on
         self._linked = linked
         self._store = wasmtime.Store(engine)
-        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=limits.table_elements)
+        self._store.set_limits(
+            memory_size=limits.memory_bytes,
+            table_elements=limits.table_elements,
+            instances=_INSTANCES,
+            tables=_TABLES,
+            memories=_MEMORIES,
+        )
         self._store.set_epoch_deadline(_SLICE_TICKS)
         self.context = ffi.address_of(self._store._context())
         ffi.yield_every(self.context, _SLICE_TICKS)

@@ -12,6 +12,8 @@ from pie_core.errors import PieError, ProgramError, ResourceError
 _LONGEST = 2000  # characters of wasmtime's own words
 _FRAME = re.compile(r"^\s+\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
 _FRAMES = 8
+_PARTS = {"instance": "instances of modules", "table": "tables", "memory": "memories"}
+_COUNT = re.compile(r"(instance|table|memory) count too high at (\d+)")
 
 
 def explain_trap(error: wasmtime.WasmtimeError, limits: GuestLimits) -> PieError:
@@ -22,6 +24,18 @@ def explain_trap(error: wasmtime.WasmtimeError, limits: GuestLimits) -> PieError
             f"the program needs more memory than the {limits.memory_bytes >> 20} MiB that the limits allow; raise the "
             "limit `memory_bytes`"
         )
+    if "exceeds table limits" in text:
+        return ResourceError(
+            f"the program needs a table of more than the {limits.table_elements} elements that the limits allow; raise "
+            "the limit `table_elements`"
+        )
+    if (count := _COUNT.search(text)) is not None:
+        return ResourceError(
+            f"the program is made of too many parts: {count[2]} {_PARTS[count[1]]} are more than one program may have; "
+            "build it as one module"
+        )
+    if "fuel allocated for hostcalls" in text:
+        return ResourceError(f"a call carries too much data (more than 128 MiB on the server){_where(text)}")
     if "call stack exhausted" in text:
         return ResourceError(f"the program's calls nest too deeply: the call stack is full{_where(text)}")
     reason = text.rpartition("Caused by:")[2].strip() or text
