@@ -68,7 +68,7 @@ COMPONENTS: dict[str, Attack] = {
     "a native recursion": over(run("(call $f)", "(func $f (call $f) (call $f))"), "nest too deeply"),
     "growing memory": finished(run("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))")),
     "a memory over the limit": over(run(""), "memory_bytes", {"memory_bytes": 1 << 20}, pages=1000),
-    "many memories": over(run("", "".join(f"(memory $m{n} 16)" for n in range(64))), "memor"),
+    "many memories": over(run("", "".join(f"(memory $m{n} 16)" for n in range(64))), "65 memories"),
     "growing a table": finished(
         run(
             "(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1))))",
@@ -76,7 +76,7 @@ COMPONENTS: dict[str, Attack] = {
         )
     ),
     "a table over the limit": over(run("", "(table 100001 funcref)"), "table_elements"),
-    "many tables": over(run("", "".join(f"(table $t{n} 90000 funcref)" for n in range(64))), "table"),
+    "many tables": over(run("", "".join(f"(table $t{n} 90000 funcref)" for n in range(64))), "64 tables"),
     "dividing by nothing": crashed(run("(drop (i32.div_u (i32.const 1) (i32.const 0)))"), "divide by zero"),
     "reading past the end": crashed(run("(drop (i32.load (i32.const -8)))"), "memory fault"),
     "a string past the end": crashed(

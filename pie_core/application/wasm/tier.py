@@ -32,6 +32,7 @@ from pie_core.trait import Trait
 log = structlog.get_logger(__name__)
 
 RUN = "run"  # what every program exports
+_LONGEST_ERROR = 65536  # characters
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class WasmTier:
         finally:
             guest.close()
         if isinstance(value, Failed):
-            raise ProgramError(value.error.message)
+            raise ProgramError(_shortened(value.error.message))
         assert value is None or isinstance(value, str)
         return value
 
@@ -129,6 +130,12 @@ class WasmTier:
 
     def _interface(self, name: str) -> Interface:
         return wasi_interface(name) if name.startswith("wasi:") else self._interfaces[name]
+
+
+def _shortened(text: str) -> str:
+    """What a program says of its own failure, without the middle if it is too long to be read."""
+    half, rest = _LONGEST_ERROR // 2, len(text) - _LONGEST_ERROR
+    return text if rest <= 0 else f"{text[:half]}\n... {rest} characters more ...\n{text[-half:]}"
 
 
 def _limits(limits: Limits) -> GuestLimits:
