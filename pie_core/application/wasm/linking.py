@@ -19,7 +19,7 @@ from wasmtime.component import Component, FuncType, Linker, RecordType, Resource
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import VALUE_SIZE
 from pie_core.application.wasm.values import Failed, Lower, lift_from, lower_to
-from pie_core.errors import PieError
+from pie_core.errors import PieError, ProgramError
 
 _CONTINUATION = struct.Struct("<QQQ")  # callback, its argument, finalizer
 
@@ -226,7 +226,7 @@ class LinkedComponent:
 
     def _refusal(self, what: str) -> Callable[..., int]:
         def callback(*_: Any) -> int:
-            return _trap(self._current.guest, PieError(f"the program called {what}, which is not offered to programs"))
+            return _trap(self._current.guest, ProgramError(f"the program called {what}, which is not offered to programs"))
 
         return callback
 
