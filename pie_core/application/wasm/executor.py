@@ -76,14 +76,13 @@ class Executor:
 
     def _step(self, guest: Guest, arrival: asyncio.Future[Any]) -> None:
         started = time.thread_time()
+        ended, result = False, None
         try:
-            if not self._resume(guest):
-                return
-            self.guest = guest
-            ended = guest.poll()
-            result = guest.result() if ended else None
+            if self._resume(guest):
+                self.guest = guest
+                ended = guest.poll()
+                result = guest.result() if ended else None
         except BaseException as fault:  # a guest leaves by an exception that is no `Exception`
-            ended, result = True, None
             if not arrival.done():
                 arrival.set_exception(fault)
         finally:
