@@ -107,7 +107,7 @@ class ErrorRecord:
 class LinkedComponent:
     """A component with everything it imports. Instantiated as often as there are guests.
 
-    `interfaces` has an entry for each import, by the import's own name (with version). Functions that an import wants
+    `interfaces` has an entry for each import that is an interface, by the import's own name (with version). Functions that an import wants
     and the entry lacks trap with their name when they are called.
     """
 
@@ -127,6 +127,7 @@ class LinkedComponent:
         reflected = {
             name: {item: kind.ty for item, kind in imported.ty.exports(engine).items()}
             for name, imported in imports.items()
+            if name in interfaces
         }
         for name, items in reflected.items():
             self._number_resources(items, interfaces[name])

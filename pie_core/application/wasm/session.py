@@ -23,6 +23,10 @@ class Session:
         self.wasi = WasiState(self.show, lambda seconds: host.set_alarm(seconds, wake))
         self._queues: dict[int, tuple[str, int]] = {}  # number -> (model, handle)
 
+    def close(self) -> None:
+        """The guest has ended."""
+        self.wasi.close()
+
     def queue(self, number: int) -> tuple[str, int]:
         """Model and handle of a queue of this guest."""
         try:

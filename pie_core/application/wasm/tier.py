@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 import wasmtime
-from wasmtime.component import Component
+from wasmtime.component import Component, ComponentInstanceType
 
 from pie_core.application.host import Host
 from pie_core.application.limits import Limits
@@ -25,7 +25,8 @@ from pie_core.application.wasm.session import Session
 from pie_core.application.wasm.signature import check_imports
 from pie_core.application.wasm.traps import explain_trap
 from pie_core.application.wasm.values import Failed
-from pie_core.application.wasm.wasi import GuestExit, wasi_interface
+from pie_core.application.wasm.wasi import RESOURCES, GuestExit, wasi_interface
+from pie_core.application.wasm.wasi_check import check_wasi
 from pie_core.errors import ProgramError
 from pie_core.trait import Trait
 
@@ -80,7 +81,7 @@ class WasmTier:
         """See `Tier.run`."""
         runnable = await self._runnable(host.inferlet.program)
         guest = Guest(self._engine, runnable.linked, _limits(host.inferlet.limits))
-        guest.session = Session(host, _files(host.inferlet.program), lambda: self._executor.wake(guest))
+        guest.session = session = Session(host, _files(host.inferlet.program), lambda: self._executor.wake(guest))
         try:
             guest.instantiate()
             instance = await self._executor.run(guest)
@@ -93,6 +94,7 @@ class WasmTier:
         except wasmtime.WasmtimeError as trap:
             raise explain_trap(trap, guest.limits) from trap
         finally:
+            session.close()
             guest.close()
         if isinstance(value, Failed):
             raise ProgramError(_shortened(value.error.message))
@@ -124,7 +126,12 @@ class WasmTier:
     def _link(self, component: Component, who: str) -> Runnable:
         imports: Mapping[str, Any] = component.type.imports(self._engine)
         check_imports(imports, self._engine, self._traits, who)
-        interfaces = {name: self._interface(name.partition("@")[0]) for name in imports}
+        check_wasi(imports, self._engine, RESOURCES, who)
+        interfaces = {
+            name: self._interface(name.partition("@")[0])
+            for name, item in imports.items()
+            if isinstance(item.ty, ComponentInstanceType)
+        }
         linked = LinkedComponent(self._engine, component, interfaces, self._executor)
         return Runnable(linked, bind_result(component, self._engine, RUN))
 

@@ -11,11 +11,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from pie_core.application.host import Alarm
 from pie_core.application.wasm.linking import HostFunction, HostResource, Interface
 from pie_core.application.wasm.values import Failed
-from pie_core.errors import ResourceError
+from pie_core.errors import ProgramError, ResourceError
+
+T = TypeVar("T")
 
 _MOST = 4096  # resources of WASI that one guest may hold
 _ROOM = 1 << 16  # bytes that a guest may write at once
@@ -36,6 +39,8 @@ _RESOURCES = (
     "outgoing-datagram-stream",
     "resolve-address-stream",
 )
+RESOURCES = frozenset(_RESOURCES)
+"""The names of the resource types there are."""
 
 
 class GuestExit(BaseException):
@@ -78,12 +83,13 @@ class _Moment:
 
 @dataclass
 class WasiState:
-    """What one guest holds of WASI. `show` gets its output, `wake_after` wakes it later."""
+    """What one guest holds of WASI. `show` gets its output, `set_alarm` wakes it after so many seconds."""
 
     show: Callable[[str], None]
-    wake_after: Callable[[float], Any]  # seconds
+    set_alarm: Callable[[float], Alarm]
     things: dict[int, Any] = field(default_factory=dict)
     last: int = 0
+    alarm: Alarm | None = None
 
     def add(self, thing: Any) -> int:
         """A number for something. Raises `ResourceError` when there are too many."""
@@ -93,6 +99,24 @@ class WasiState:
         self.things[self.last] = thing
         return self.last
 
+    def get(self, number: int, kind: type[T]) -> T:
+        """What has a number. Raises `ProgramError` for a resource that the program takes for another one."""
+        thing = self.things.get(number)
+        if not isinstance(thing, kind):
+            raise ProgramError("the program calls a method of WASI on a resource that does not have it")
+        return thing
+
+    def wake_after(self, seconds: float) -> None:
+        """Wake the guest then, and no more at the time said before."""
+        self.close()
+        self.alarm = self.set_alarm(seconds)
+
+    def close(self) -> None:
+        """Nobody is to be woken any more."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+
 
 class _WaitingForMoments:
     """See `linking.Waiting`: until one of the moments has come."""
@@ -100,9 +124,10 @@ class _WaitingForMoments:
     def __init__(self, moments: Sequence[_Moment], alone: bool) -> None:
         self._moments = moments
         self._alone = alone
+        self.first = min(moments, key=lambda moment: moment.at)
 
     def ready(self) -> bool:
-        return any(moment.ready for moment in self._moments)
+        return self.first.ready
 
     def value(self) -> list[int] | None:
         return None if self._alone else [place for place, moment in enumerate(self._moments) if moment.ready]
@@ -128,15 +153,17 @@ def _state(guest: Any) -> WasiState:
 
 def _wait(guest: Any, numbers: Sequence[int], alone: bool) -> _WaitingForMoments:
     state = _state(guest)
-    moments = [state.things[number] for number in numbers]
-    if moments:
-        earliest = min(moment.at for moment in moments)
-        state.wake_after(max(0.0, (earliest - time.monotonic_ns()) / _NANO))
-    return _WaitingForMoments(moments, alone)
+    moments = [state.get(number, _Moment) for number in numbers]
+    if not moments:
+        raise ProgramError("wasi:io/poll: nothing is polled, so nothing can ever come")
+    waiting = _WaitingForMoments(moments, alone)
+    if not waiting.ready():
+        state.wake_after(max(0.0, (waiting.first.at - time.monotonic_ns()) / _NANO))
+    return waiting
 
 
 def _write(guest: Any, number: int, data: bytes) -> None:
-    _state(guest).things[number].write(data)
+    _state(guest).get(number, _Stream).write(data)
 
 
 def _closed(*_: Any) -> Failed:
@@ -180,7 +207,7 @@ def _methods(resource: str, **functions: Callable[..., Any]) -> dict[str, HostFu
 
 _FUNCTIONS: dict[str, dict[str, HostFunction]] = {
     "wasi:io/poll": {
-        **_methods("pollable", ready=lambda guest, number: _state(guest).things[number].ready),
+        **_methods("pollable", ready=lambda guest, number: _state(guest).get(number, _Moment).ready),
         "[method]pollable.block": HostFunction(lambda guest, number: _wait(guest, [number], True), suspends=True),
         "poll": HostFunction(lambda guest, numbers: _wait(guest, numbers, False), suspends=True),
     },
