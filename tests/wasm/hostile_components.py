@@ -55,7 +55,6 @@ CLOCK = (
     '(export "subscribe-duration" (func (param "when" u64) (result (own $p))))',
     {"subscribe-duration": "(param i64) (result i32)"},
 )
-NOWHERE = "(param i32)"
 
 COMPONENTS: dict[str, Attack] = {
     "a loop": over(run("(loop $l (br $l))"), "cpu_s", CPU),
@@ -243,22 +242,6 @@ COMPONENTS: dict[str, Attack] = {
         "handle",
         raw=[POLL],
     ),
-    "a clock of another type": crashed(
-        run("(call $now (i32.const 200))"),
-        "wasi:clocks/monotonic-clock",
-        raw=[wasi("clocks/monotonic-clock", '(export "now" (func (result string)))', now=NOWHERE)],
-    ),
-    "randomness of another type": crashed(
-        run("(call $get-random-bytes (i64.const -1) (i32.const 200))"),
-        "wasi:random/random",
-        raw=[
-            wasi(
-                "random/random",
-                '(export "get-random-bytes" (func (param "len" s64) (result (list u8))))',
-                get_random_bytes="(param i64 i32)",
-            )
-        ],
-    ),
     "too much randomness": over(
         run("(call $get-random-bytes (i64.const 1000000) (i32.const 200))"),
         "1000000 random bytes",
@@ -304,6 +287,12 @@ REFUSED: dict[str, tuple[Component | str, str, str]] = {  # name -> (component, 
         '(import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result string)))))',
         "trait",
         "now",
+    ),
+    "randomness of another type": (
+        """(import "wasi:random/random@0.2.0" (instance
+             (export "get-random-bytes" (func (param "len" s64) (result (list u8))))))""",
+        "trait",
+        "get-random-bytes",
     ),
     "a resource where a number belongs": (
         """(import "pie:core/runtime@1.0.0" (instance (export "r" (type $r (sub resource)))

@@ -207,3 +207,23 @@ def test_an_attack_beside_a_victim(name: str, tier: MixedTier, expected: str) ->
             await scene.assert_nothing_is_left()
 
     asyncio.run(play())
+
+
+def refused_component(lines: str) -> bytes:
+    """A component that would be fine without these imports."""
+    wat = Component('(func (export "run") (result i32) (i32.const 0))').wat([])
+    return bytes(wasmtime.wat2wasm(wat.replace("(core module $memory", f"{lines}\n(core module $memory", 1)))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_imports_that_are_refused_at_launch(name: str, tier: MixedTier) -> None:
+    lines, code, reason = REFUSED[name]
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            with pytest.raises(PieError, match=reason) as caught:
+                await scene.launch(refused_component(lines))
+            assert caught.value.code == code
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
