@@ -260,6 +260,8 @@ COMPONENTS: dict[str, Attack] = {
     ),
 }
 
+BARE_TYPE = '(import "t" (type $t (eq $error)))'  # a name for a type: harmless
+
 REFUSED: dict[str, tuple[Component | str, str, str]] = {  # name -> (component, code, reason): told at launch
     "a call with another signature": (
         """(import "pie:core/runtime@1.0.0" (instance
@@ -272,7 +274,7 @@ REFUSED: dict[str, tuple[Component | str, str, str]] = {  # name -> (component, 
     "a foreign interface": ('(import "evil:host/shell@1.0.0" (instance))', "trait", "unknown interface"),
     "a bare function": ('(import "run-me" (func))', "trait", "not an interface"),
     "a bare function of WASI": ('(import "wasi:cli/run-me@0.2.0" (func))', "trait", "not an interface"),
-    "a bare type": ('(import "t" (type $t (eq $error)))', "", ""),
+    "a bare resource": ('(import "t" (type $t (sub resource)))', "trait", "not an interface"),
     "a resource of nobody's": (
         '(import "wasi:cli/acme@0.2.0" (instance (export "bomb" (type (sub resource)))))',
         "trait",

@@ -29,7 +29,7 @@ from pie_core.application.wasm.tier import Runnable, WasmTier
 from pie_core.errors import PieError
 from pie_core.testing import FakeBackend, fake_model, run_inferlet
 from tests.wasm.attack import Component
-from tests.wasm.hostile_components import COMPONENTS, REFUSED
+from tests.wasm.hostile_components import BARE_TYPE, COMPONENTS, REFUSED
 from tests.wasm.hostile_python import PROLOGUE, PYTHON, Attack
 
 VICTIM = """
@@ -225,5 +225,14 @@ def test_imports_that_are_refused_at_launch(name: str, tier: MixedTier) -> None:
                 await scene.launch(refused_component(lines))
             assert caught.value.code == code
             await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_a_type_by_itself_is_no_import(tier: MixedTier) -> None:
+    async def play() -> None:
+        async with serving(tier) as scene:
+            inferlet = await scene.launch(refused_component(BARE_TYPE))
+            assert (await arrival(inferlet.ended)).status == "finished"
 
     asyncio.run(play())
