@@ -11,12 +11,17 @@ from pie_core.errors import ArgumentError, PieError, ResourceError
 
 
 class Reading(Ticket):
-    """A reader's place in line."""
+    """A reader's place in a line."""
 
-    __slots__ = ()
+    __slots__ = ("_line",)
+
+    def __init__(self, line: dict[Reading, None]) -> None:
+        super().__init__()
+        self._line = line
 
     def give_up(self) -> None:
         """Leave the line, so that the next message goes to somebody who still waits."""
+        self._line.pop(self, None)
         self.fail(ArgumentError("this read was given up while it waited; make a new one"))
 
 
@@ -35,7 +40,7 @@ class Channel:
         self._weigh = weigh
         self._bytes = 0
         self._messages: deque[Any] = deque()
-        self._readers: deque[Reading] = deque()
+        self._readers: dict[Reading, None] = {}  # in order; one who gives up leaves nothing behind
         self._closed: PieError | None = None
 
     def put(self, message: Any) -> None:
@@ -55,7 +60,7 @@ class Channel:
 
     def get(self) -> Reading:
         """A ticket for the next message. After `close` the messages left are still handed out, then its error."""
-        ticket = Reading()
+        ticket = Reading(self._readers)
         if self._messages:
             message = self._messages.popleft()
             if self._most_bytes is not None:
@@ -64,7 +69,7 @@ class Channel:
         elif self._closed is not None:
             ticket.fail(self._closed)
         else:
-            self._readers.append(ticket)
+            self._readers[ticket] = None
         return ticket
 
     def close(self, why: PieError, last: Any = None) -> None:
@@ -73,16 +78,17 @@ class Channel:
             self._closed = why
             if last is not None:
                 self._hand_over(last)
-            readers, self._readers = self._readers, deque()
+            readers = list(self._readers)
+            self._readers.clear()
             for reader in readers:
                 reader.fail(why)
 
     def _hand_over(self, message: Any) -> None:
-        while self._readers:
-            reader = self._readers.popleft()
-            if not reader.done:
-                reader.resolve(message)
-                return
+        reader = next(iter(self._readers), None)
+        if reader is not None:
+            del self._readers[reader]
+            reader.resolve(message)
+            return
         self._messages.append(message)
         if self._most_bytes is not None:
             self._bytes += self._weigh(message)
