@@ -80,13 +80,21 @@ def _caller(call: type[Call]) -> Callable[..., Any]:
                 made[place] = _unpacked(made[place], name)
         return made
 
-    def on_queue(guest: Any, number: int, *arguments: Any) -> Any:
+    future = is_future(call)
+
+    def session_of(guest: Any) -> Session:
         session: Session = guest.session
+        if future:
+            session.tickets.check_room()
+        return session
+
+    def on_queue(guest: Any, number: int, *arguments: Any) -> Any:
+        session = session_of(guest)
         model, queue = session.queue(number)
         return session.answer(session.host.call(name, model, queue, values(arguments)), name)
 
     def on_model(guest: Any, model: str, *arguments: Any) -> Any:
-        session: Session = guest.session
+        session = session_of(guest)
         return session.answer(session.host.call(name, model, None, values(arguments)), name)
 
     def create_queue(guest: Any, model: str) -> int:
@@ -94,7 +102,7 @@ def _caller(call: type[Call]) -> Callable[..., Any]:
         return session.add_queue(model, session.host.call(name, model, None, ()))
 
     def plain(guest: Any, *arguments: Any) -> Any:
-        session: Session = guest.session
+        session = session_of(guest)
         return session.answer(session.host.call(name, None, None, values(arguments)), name)
 
     if name == "create_queue":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, HandleError, ResourceError
 
-_SWEEP = 256  # tickets given out between looks for those that nobody need ask about
-_MOST = 65536  # results that a guest may leave lying about
+_SWEEP = 256  # open tickets from which on it is worth to look for those that nobody need ask about
+_MOST = 65536  # calls under way, and results that a guest may leave lying about
 
 
 class _Entry:
@@ -28,13 +28,24 @@ class Tickets:
         self._wake = wake
         self._open: dict[int, _Entry] = {}
         self._last = 0
+        self._sweep_at = _SWEEP  # open tickets
+        self._waiting: WaitingForTickets | None = None
+
+    def check_room(self) -> None:
+        """Raise `ResourceError` when too many results were not taken. To be asked before a call that gives a ticket."""
+        if len(self._open) >= self._sweep_at:
+            self._sweep()
+            if len(self._open) >= _MOST:
+                raise ResourceError(
+                    f"{len(self._open)} results were not taken, the most allowed; await them, or drop the tickets that "
+                    "are not needed"
+                )
+            self._sweep_at = min(_MOST, max(_SWEEP, 2 * len(self._open)))
 
     def add(self, ticket: Ticket, call: str) -> int:
-        """A number for a ticket of the call `call`. Raises `ResourceError` when too many results were not taken."""
+        """A number for a ticket of the call `call`."""
         self._last += 1
         self._open[self._last] = _Entry(ticket, call)
-        if self._last % _SWEEP == 0:
-            self._sweep()
         return self._last
 
     def take(self, number: int, call: str) -> Any:
@@ -65,16 +76,21 @@ class Tickets:
         and for none at all."""
         if not numbers:
             raise HandleError("wait: no ticket is named, so nothing can ever come")
-        for number in numbers:
+        waiting = WaitingForTickets(self, numbers)
+        for number in waiting.numbers:
             entry = self._open.get(number)
             if entry is None:
                 self._check_issued(number)
-            elif not entry.watched and not entry.ticket.done:
+                waiting.come = True
+            elif entry.ticket.done:
+                waiting.come = True
+            elif not entry.watched:
                 entry.watched = True
-                entry.ticket.watch(lambda _: self._wake())
-        return WaitingForTickets(self, numbers)
+                entry.ticket.watch(lambda _, number=number: self._arrived(number))  # type: ignore[misc]
+        self._waiting = None if waiting.come else waiting
+        return waiting
 
-    def done(self, numbers: Sequence[int]) -> list[int]:
+    def done(self, numbers: Iterable[int]) -> list[int]:
         """Those that are done, or were forgotten."""
         found = []
         for number in numbers:
@@ -92,23 +108,27 @@ class Tickets:
         idle = [n for n, e in self._open.items() if e.ticket.done and e.ticket.error is None and e.ticket.value is None]
         for number in idle:
             del self._open[number]
-        if len(self._open) > _MOST:
-            raise ResourceError(
-                f"{len(self._open)} results were not taken; await them, or drop the tickets that are not needed"
-            )
+
+    def _arrived(self, number: int) -> None:
+        """However many tickets are waited for, one that is done costs the same."""
+        waiting = self._waiting
+        if waiting is not None and number in waiting.numbers:
+            waiting.come, self._waiting = True, None
+            self._wake()
 
 
 class WaitingForTickets:
     """See `linking.Waiting`."""
 
-    __slots__ = ("_numbers", "_tickets")
+    __slots__ = ("_tickets", "come", "numbers")
 
     def __init__(self, tickets: Tickets, numbers: Sequence[int]) -> None:
         self._tickets = tickets
-        self._numbers = numbers
+        self.numbers = dict.fromkeys(numbers)  # each once, in order
+        self.come = False
 
     def ready(self) -> bool:
-        return bool(self._tickets.done(self._numbers))
+        return self.come
 
     def value(self) -> list[int]:
-        return self._tickets.done(self._numbers)
+        return self._tickets.done(self.numbers)
