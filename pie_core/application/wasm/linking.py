@@ -107,8 +107,8 @@ class ErrorRecord:
 class LinkedComponent:
     """A component with everything it imports. Instantiated as often as there are guests.
 
-    `interfaces` has an entry for each import that is an interface, by the import's own name (with version). Functions that an import wants
-    and the entry lacks trap with their name when they are called.
+    `interfaces` has an entry for each import that is an interface, by the import's own name (with version). Functions
+    that an import wants and the entry lacks trap with their name when they are called.
     """
 
     def __init__(
@@ -227,7 +227,9 @@ class LinkedComponent:
 
     def _refusal(self, what: str) -> Callable[..., int]:
         def callback(*_: Any) -> int:
-            return _trap(self._current.guest, ProgramError(f"the program called {what}, which is not offered to programs"))
+            return _trap(
+                self._current.guest, ProgramError(f"the program called {what}, which is not offered to programs")
+            )
 
         return callback
 
