@@ -13,8 +13,6 @@ from pie_core.application.wasm.wit import packages
 from tests.wasm.conftest import InstanceWat
 
 
-
-
 @dataclass(frozen=True)
 class Component:
     """A component whose core module has `core`. `uses`: core signatures of host functions, by interface and name.
@@ -33,9 +31,7 @@ class Component:
 
     def wat(self, traits: Iterable[Trait]) -> str:
         """Its text."""
-        known = {
-            package.path(interface): interface for package in packages(traits) for interface in package.interfaces
-        }
+        known = {package.path(interface): interface for package in packages(traits) for interface in package.interfaces}
         imports, lowered, wanted = [], [], []
         instances = []
         for path, signatures in self.uses.items():

@@ -146,7 +146,10 @@ COMPONENTS: dict[str, Attack] = {
         "77 is not a queue of this inferlet",
     ),
     "an unknown model": Attack(
-        Component(run("(call $create-queue (i32.const 100) (i32.const 0) (i32.const 200)) (call $fail (i32.const 204))"), QUEUE),
+        Component(
+            run("(call $create-queue (i32.const 100) (i32.const 0) (i32.const 200)) (call $fail (i32.const 204))"),
+            QUEUE,
+        ),
         "failed",
         "program",
         "no model is named ''",
@@ -187,7 +190,9 @@ COMPONENTS: dict[str, Attack] = {
         uses={RUNTIME: {"sleep": "(param f64 i32)"}, TICKETS: WAIT},
     ),
     "polling tickets without end": over(
-        run("(call $sleep (f64.const 0) (i32.const 200)) (loop $l (call $sleep (f64.const 0) (i32.const 200)) (br $l))"),
+        run(
+            "(call $sleep (f64.const 0) (i32.const 200)) (loop $l (call $sleep (f64.const 0) (i32.const 200)) (br $l))"
+        ),
         "cpu_s",
         {"cpu_s": 0.2},
         uses={RUNTIME: {"sleep": "(param f64 i32)"}},
@@ -256,7 +261,11 @@ COMPONENTS: dict[str, Attack] = {
     "a function of WASI with an unknown type": crashed(
         run("(drop (call $get (i32.const 65)))"),
         "not offered",
-        raw=[wasi("cli/characters", '(export "get" (func (param "c" char) (result char)))', get="(param i32) (result i32)")],
+        raw=[
+            wasi(
+                "cli/characters", '(export "get" (func (param "c" char) (result char)))', get="(param i32) (result i32)"
+            )
+        ],
     ),
 }
 

@@ -57,7 +57,9 @@ PYTHON: dict[str, Attack] = {
     "a giant number": over("async def main():\n  str(7 ** (1 << 22) % 10 ** (1 << 20))", "cpu_s", **CPU),
     "a loop before main": over("while True: pass\nasync def main(): pass", "cpu_s", **CPU),
     "endless sleep": over("async def main():\n  await sleep(1e300)", r"longer than the 0\.4 s", **WALL),
-    "endless sleep of asyncio": over("async def main():\n  await asyncio.sleep(1e9)", r"longer than the 0\.4 s", **WALL),
+    "endless sleep of asyncio": over(
+        "async def main():\n  await asyncio.sleep(1e9)", r"longer than the 0\.4 s", **WALL
+    ),
     "endless sleep that blocks": over("async def main():\n  time.sleep(1e9)", r"longer than the 0\.4 s", **WALL),
     "waiting for a message that never comes": over("async def main():\n  await receive()", "0.4 s", **WALL),
     "waiting for nothing": failed("async def main():\n  await asyncio.Future()", "something that cannot happen"),
@@ -66,7 +68,7 @@ PYTHON: dict[str, Attack] = {
 async def main():
     q, pages, embeds = work()
     while True:
-        for attempt in (lambda: dealloc_emb(q, [7]), lambda: alloc_kvpage(q, 10**6), lambda: forward(q, [], [], [], [])):
+        for attempt in (lambda: dealloc_emb(q, [7]), lambda: alloc_kvpage(q, 10**6), lambda: forward(q, [], [], [])):
             try: attempt()
             except BaseException: pass
 """,

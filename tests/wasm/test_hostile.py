@@ -1,8 +1,9 @@
-"""Hostile guests beside a victim that generates: it must not notice, nothing may be left, and each client is told why."""
+"""Hostile guests beside a victim that generates: it must not notice, nothing may stay, each client is told why."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 import threading
@@ -10,10 +11,10 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import wasmtime
 from wasmtime.component import Component as Compiled
@@ -44,8 +45,6 @@ async def main():
             pieces.append(piece)
     return ascii("".join(pieces))
 """
-SLEEPER = "from inferlet import *\nasync def main():\n  q = get_auto_model().create_queue()\n  a = alloc_emb(q, 3)\n"
-SLEEPER += "  await sleep(0.001)\n  embed_txt(q, [1, 2, 3], [0, 1, 2], a)\n  await receive()\n"
 
 
 class MixedTier(WasmTier):
@@ -104,10 +103,11 @@ class Scene:
 
     def __init__(self, application: Application, model: Any, tier: MixedTier) -> None:
         self.application, self.model, self.tier = application, model, tier
+        self._numbers = count(1)
 
     async def launch(self, program: Any, limits: Mapping[str, Any] | None = None, name: str = "attacker") -> Any:
         """Start source text or a `Component` under these limits."""
-        self.tier.components.clear()
+        name = f"{name}{next(self._numbers)}"
         source = program
         if isinstance(program, Component | bytes):
             made = program if isinstance(program, bytes) else program.wasm(self.tier._traits)
@@ -143,7 +143,7 @@ class Scene:
         return {kind.kind: pool.capacity for kind, pool in self.model.layer.pools.items()}
 
 
-async def arrival(ticket: Any, seconds: float = 6.0) -> Any:
+async def arrival(ticket: Any, seconds: float = 40.0) -> Any:
     arrived = asyncio.Event()
     ticket.watch(lambda _: arrived.set())
     await asyncio.wait_for(arrived.wait(), seconds)
@@ -159,6 +159,7 @@ async def last_event(inferlet: Any) -> Ended:
 
 @asynccontextmanager
 async def serving(tier: MixedTier, **backend: Any) -> AsyncIterator[Scene]:
+    tier.components.clear()
     application = None
     model = fake_model(FakeBackend(**backend), evicted=lambda space, why: application.evicted(space, why))  # type: ignore[attr-defined]
     failures: list[Any] = []
@@ -234,5 +235,194 @@ def test_a_type_by_itself_is_no_import(tier: MixedTier) -> None:
         async with serving(tier) as scene:
             inferlet = await scene.launch(refused_component(BARE_TYPE))
             assert (await arrival(inferlet.ended)).status == "finished"
+
+    asyncio.run(play())
+
+
+# What does not compile
+
+FINE = '(func (export "run") (result i32) (i32.const 0))'
+GENTLE = CompileLimits(cpu_s=1, wall_s=20.0)
+
+
+def assembled(old: str = "", new: str = "") -> bytes:
+    wat = Component(FINE).wat([])
+    assert old in wat
+    return bytes(wasmtime.wat2wasm(wat.replace(old, new)))
+
+
+def bomb() -> bytes:
+    """One function so large that compiling it takes seconds."""
+    calls = "(local.set 0 (call_indirect (type $t) (local.get 0) (local.get 0)))" * 30_000
+    core = f"(type $t (func (param i32) (result i32))) (table 10 funcref) (func (type $t) {calls} local.get 0)"
+    return Component(core + FINE).wasm([])
+
+
+def made_of(lines: str) -> bytes:
+    """WebAssembly of proposals that are off, by a component without anything else."""
+    return bytes(wasmtime.wat2wasm(f"(component {lines})"))
+
+
+UNCOMPILABLE = {
+    "nothing": (lambda: b"", "empty"),
+    "noise": (lambda: random.Random(7).randbytes(5000), "not WebAssembly"),
+    "a text": (lambda: b"import os", "text, not WebAssembly"),
+    "a core module": (lambda: bytes(wasmtime.wat2wasm("(module)")), "core WebAssembly module"),
+    "a malformed component": (lambda: assembled()[:100] + b"\xff" * 40 + assembled()[140:], "not valid"),
+    "a truncated component": (lambda: assembled()[:-20], "not valid"),
+    "a compile bomb": (bomb, "limit cpu_s = 1 s"),
+    "no run": (lambda: assembled('(export "run" (func $run))', '(export "walk" (func $run))'), "exports no `run`"),
+    "a run of another type": (
+        lambda: assembled("(result (result (option string) (error $error)))", "(result u32)"),
+        "another type",
+    ),
+    "a future": (
+        lambda: made_of('(import "pie:core/runtime@1.0.0" (instance (export "send" (func (param "f" (future u8))))))'),
+        "not valid: .*future|async",
+    ),
+    "a stream": (
+        lambda: made_of('(import "pie:core/runtime@1.0.0" (instance (export "send" (func (param "f" (stream u8))))))'),
+        "not valid: .*stream|async",
+    ),
+    "a memory of 64 bits": (lambda: made_of("(core module (memory i64 1))"), "not valid: .*memory64"),
+    "a shared memory": (lambda: made_of("(core module (memory 1 2 shared))"), "not valid: .*(shared|threads)"),
+}
+
+
+@pytest.mark.parametrize("name", UNCOMPILABLE)
+def test_what_is_refused_by_the_compiler(name: str, tier: MixedTier, expected: str, tmp_path: Path) -> None:
+    make, reason = UNCOMPILABLE[name]
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            victim = await scene.victim()
+            tier.untrusted = ComponentCache(tmp_path / "cache", GENTLE)
+            try:
+                with pytest.raises(PieError, match=reason) as caught:
+                    await scene.launch(make())
+            finally:
+                tier.untrusted = None
+            assert caught.value.code == "program"
+            assert await arrival(victim.ended) == Ended("finished", value=expected)
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+# All together, and time
+
+
+def test_a_hoarder_gives_way_to_who_came_first(tier: MixedTier, expected: str) -> None:
+    hoarder = PROLOGUE + "async def main():\n  q = get_auto_model().create_queue()\n  a = []\n  while True:\n"
+    hoarder += "    try: a += alloc_kvpage(q, 1)\n    except PieError: break\n  send('full')\n  await sleep(3600)"
+
+    async def play() -> None:
+        async with serving(tier, pages=6) as scene:
+            victim = await scene.victim()
+            attacker = await scene.launch(hoarder)
+            ended = await arrival(attacker.ended)
+            assert (ended.status, ended.code) == ("terminated", "terminated")
+            assert await arrival(victim.ended) == Ended("finished", value=expected)
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_a_spinner_is_sliced_while_others_run_and_killed_past_its_budget(tier: MixedTier, expected: str) -> None:
+    async def play() -> None:
+        async with serving(tier) as scene:
+            spinner = await scene.launch("async def main():\n  while True: pass", {"cpu_s": 1.0})
+            other = await scene.launch(PYTHON["infinite loop"].program, {"cpu_s": 0.1})
+            victims = [await scene.victim() for _ in range(3)]
+            for victim in victims:
+                assert await arrival(victim.ended) == Ended("finished", value=expected)
+            assert spinner.outcome is None
+            for guest, budget in ((other, "0.1 s"), (spinner, "1 s")):
+                ended = await arrival(guest.ended)
+                assert (ended.status, ended.code) == ("terminated", "resource")
+                assert f"more than the {budget} that the limits allow" in ended.error
+                assert "`cpu_s`" in ended.error
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_all_attacks_at_once(tier: MixedTier, expected: str) -> None:
+    async def play() -> None:
+        async with serving(tier, pages=512, embeds=4096) as scene:
+            victim = await scene.victim()
+            guests = {}
+            for name, attack in ALL.items():
+                guests[name] = await scene.launch(prepared(attack), attack.limits, name="attacker")
+                if attack.stop:
+                    await arrival(guests[name].events.get())
+                    scene.application.stop(guests[name], "enough of it")
+            second = await scene.launch(VICTIM)
+            for name, attack in ALL.items():
+                check(await arrival(guests[name].ended), attack)
+            for spared in (victim, second):
+                assert await arrival(spared.ended) == Ended("finished", value=expected)
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+# Coming and going
+
+SLEEPY = (
+    PROLOGUE
+    + """
+async def main():
+    q, pages, embeds = work()
+    send("ready")
+    forward(q, [], embeds, pages, embeds[:1])
+    asyncio.create_task(receive())
+    while True:
+        await get_next_dist(q, embeds[:1])
+        await sleep(0.0005)
+        time.sleep(0.0005)
+"""
+)
+LOOP = Component('(func (export "run") (result i32) (loop $l (br $l)) (i32.const 0))')
+
+
+def held() -> dict[str, int]:
+    """What the process holds of the system."""
+    maps = Path("/proc/self/maps").read_text("ascii").count("\n")
+    return {"threads": threading.active_count(), "files": len(list(Path("/proc/self/fd").iterdir())), "maps": maps}
+
+
+def test_many_launches_and_kills_leave_nothing(tier: MixedTier, expected: str) -> None:
+    draw = random.Random(11)
+    sources = [SLEEPY, LOOP, PROLOGUE + PYTHON["infinite loop"].program, PYTHON["endless sleep that blocks"].program]
+    sources = [source if isinstance(source, Component) else PROLOGUE + source for source in sources]
+
+    async def churn(scene: Scene, launches: int) -> None:
+        running: list[Any] = []
+        for _ in range(launches):
+            running.append(await scene.launch(draw.choice(sources)))
+            if draw.random() < 0.5:
+                await asyncio.sleep(draw.random() * 0.01)
+            while len(running) > 12 or (running and draw.random() < 0.4):
+                scene.application.stop(running.pop(draw.randrange(len(running))), "at a random moment")
+        for inferlet in running:
+            scene.application.stop(inferlet, "the end")
+            assert (await arrival(inferlet.ended)).status == "stopped"
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            await churn(scene, 30)
+            await scene.assert_nothing_is_left()
+            gc.collect()
+            before = held()
+            victim = await scene.victim()
+            await churn(scene, 270)
+            assert await arrival(victim.ended) == Ended("finished", value=expected)
+            await scene.assert_nothing_is_left()
+            gc.collect()
+            after = held()
+            assert after["threads"] <= before["threads"]
+            assert after["files"] <= before["files"]
+            assert after["maps"] <= before["maps"] + 40  # the allocator's own; a guest that stays has 7 or more
 
     asyncio.run(play())
