@@ -152,7 +152,7 @@ async def main():
         """
 async def main():
     while True:
-        try: await asyncio.wait_for(receive(), 0)
+        try: await asyncio.wait_for(receive(), 1e-4)
         except TimeoutError: pass
 """,
         "cpu_s",

@@ -135,6 +135,12 @@ class Scene:
         assert self.application.inferlets == {}
         assert self.tier._executor._arrivals == {}
         assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert self.alarms() == []
+
+    def alarms(self) -> list[Any]:
+        """What is to happen later than in some seconds: it would keep a guest in memory until then."""
+        loop = asyncio.get_running_loop()
+        return [h for h in loop._scheduled if not h.cancelled() and h.when() > loop.time() + 5]  # type: ignore[attr-defined]
 
     def pools(self) -> dict[str, int]:
         return {kind.kind: pool.free for kind, pool in self.model.layer.pools.items()}
@@ -363,6 +369,40 @@ def test_all_attacks_at_once(tier: MixedTier, expected: str) -> None:
             for spared in (victim, second):
                 assert await arrival(spared.ended) == Ended("finished", value=expected)
             await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_reads_that_are_given_up_are_not_kept(tier: MixedTier) -> None:
+    source = """
+async def main():
+    for _ in range(200):
+        try: await asyncio.wait_for(receive(), 1e-4)
+        except TimeoutError: pass
+    send("ready")
+    return await receive()
+"""
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            guest = await scene.launch(PROLOGUE + source)
+            await arrival(guest.events.get())
+            await asyncio.sleep(0.05)
+            assert len(guest.inbox._readers) <= 1
+            guest.deliver("at last")
+            assert (await arrival(guest.ended)).value == "at last"
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_a_source_that_takes_long_to_check_is_refused(tier: MixedTier) -> None:
+    async def play() -> None:
+        async with serving(tier) as scene:
+            began = time.thread_time()
+            with pytest.raises(PieError, match="are allowed"):
+                await scene.launch("a," * 2_000_000)
+            assert time.thread_time() - began < 0.5
 
     asyncio.run(play())
 
