@@ -29,6 +29,7 @@ from pie_core.resource import Resource
 
 Soon = Callable[[Callable[[], None]], object]
 
+HIGHEST_HANDLE = (1 << 32) - 1
 _PATIENCE = 16  # looks at a busy host before launching anyway, so that a flood of commands cannot starve the device
 
 
@@ -72,7 +73,7 @@ class ControlLayer:
         self._poison = Poison()
         self.memory = Memory(capacity, contention, self._poison, self.spaces, environment.now, self._ready, self._evict)
         self._backlog = Backlog()
-        self._handles = count(1)
+        self._last_handle = 0
         self._sequence = count(1)
         self._arrivals = count(1)
         self._in_flight: Wave[Submission] | None = None
@@ -112,8 +113,9 @@ class ControlLayer:
         self.memory.vacate(space)
 
     def next_handle(self) -> int:
-        """A number that was never a handle."""
-        return next(self._handles)
+        """A number of 32 bits that was not a handle for the last four billion ones."""
+        self._last_handle = self._last_handle % HIGHEST_HANDLE + 1
+        return self._last_handle
 
     # calls
 

@@ -55,7 +55,7 @@ class Space:
         self.check_alive()
         if len(self.queues) >= MAX_QUEUES:
             raise ResourceError(f"create_queue: an inferlet may have {MAX_QUEUES} queues; reuse some")
-        handle = self._layer.next_handle()
+        handle = self._fresh(self.queues)
         self.queues[handle] = Queue(handle, self)
         return handle
 
@@ -149,6 +149,17 @@ class Space:
             )
 
     def _adopt(self, kind: type[Resource], records: Sequence[Resource]) -> list[int]:
-        handles = [self._layer.next_handle() for _ in records]
-        self.tables[kind].update(zip(handles, records, strict=True))
+        table = self.tables[kind]
+        handles = []
+        for record in records:
+            handle = self._fresh(table)
+            table[handle] = record
+            handles.append(handle)
         return handles
+
+    def _fresh(self, table: Mapping[int, object]) -> int:
+        """A handle that is not in use; the numbers start anew at four billion."""
+        handle = self._layer.next_handle()
+        while handle in table:
+            handle = self._layer.next_handle()
+        return handle
