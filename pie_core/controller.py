@@ -64,7 +64,7 @@ class Controller:
     async def __aenter__(self) -> Self:
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
-        tier = make_tier(self._settings.tier, model.known_traits, self._progress)
+        tier = make_tier(self._settings.tier, model.known_traits, self._settings.limits, self._progress)
         self.application = Application(self.models, tier, self._settings.limits)
         return self
 
@@ -84,13 +84,17 @@ class Controller:
         self.application.evicted(space, why)
 
 
-def make_tier(name: TierName, traits: Iterable[Trait], progress: Progress) -> Tier:
+def make_tier(name: TierName, traits: Iterable[Trait], limits: Limits, progress: Progress) -> Tier:
     """The tier that runs programs. The sandbox is imported only where it is wanted."""
     if name == "native":
         return NativeTier()
+    from pie_core.application.wasm.cache import ComponentCache
+    from pie_core.application.wasm.compile import CompileLimits
     from pie_core.application.wasm.tier import WasmTier
 
-    return WasmTier(traits, progress=lambda text: progress(text, None))
+    most = max(limits.component_bytes, CompileLimits().wasm_bytes)  # the interpreter must fit whatever the limit is
+    cache = ComponentCache(limits=CompileLimits(wasm_bytes=most))
+    return WasmTier(traits, cache, progress=lambda text: progress(text, None))
 
 
 async def load_model(settings: Settings, evicted: Any, progress: Progress) -> LoadedModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +55,11 @@ class Application:
     ) -> None:
         await self.shut_down("the server shuts down")
 
+    @property
+    def isolates(self) -> bool:
+        """Whether programs run in the sandbox, and may be components."""
+        return self._tier.isolates
+
     async def warm_up(self) -> None:
         """Do now what the first launch would wait for. Raises `PieError`."""
         await self._tier.warm_up()
@@ -62,8 +67,8 @@ class Application:
     async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
         """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
         self._check_sizes(program, arguments)
-        await self._tier.prepare(program)
-        self._check_traits(program)
+        imported = await self._tier.prepare(program)
+        self._check_traits(program, imported)
         manifest = program.manifest
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
         if len(self.inferlets) >= self.limits.max_inferlets:
@@ -162,19 +167,21 @@ class Application:
         return self.models[model].layer.open(inferlet.id, inferlet.user, quota)
 
     def _check_sizes(self, program: Program, arguments: Sequence[str]) -> None:
-        size = len(program.source.encode())
-        if size > self.limits.program_bytes:
-            raise ArgumentError(f"program {program.name!r} has {size} bytes; {self.limits.program_bytes} are allowed")
+        size, most = len(program.source.encode()), self.limits.program_bytes
+        if program.wasm is not None:
+            size, most = len(program.wasm), self.limits.component_bytes
+        if size > most:
+            raise ArgumentError(f"program {program.name!r} has {size} bytes; {most} are allowed")
         size = sum(len(argument.encode()) for argument in arguments)
         if size > self.limits.message_bytes:
             raise ArgumentError(f"{size} bytes of arguments; {self.limits.message_bytes} are allowed")
 
-    def _check_traits(self, program: Program) -> None:
+    def _check_traits(self, program: Program, imported: Collection[str]) -> None:
         """Refuse a program that no loaded model can serve, in one message."""
         first: TraitError | None = None
         for model in self.models.values():
             owners = {call: trait.name for trait in model.known_traits for call in trait.signatures}
-            needed = {*program.manifest.traits, *(owners[call] for call in program.calls(owners))}
+            needed = {*imported, *program.manifest.traits, *(owners[call] for call in program.calls(owners))}
             try:
                 model.realization.require(sorted(needed), f"program {program.name!r}", model.info.name)
                 return

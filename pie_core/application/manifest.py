@@ -7,6 +7,8 @@
 # default = "Hello,"
 # help = "The text to complete."
 # ///
+
+A component carries the same TOML, without the comment signs, in a custom section of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +43,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_manifest(source: str, where: str) -> Manifest:
     """The manifest in a program's source. Raises `ProgramError` naming file and field."""
+    return parse_manifest(manifest_text(source, where), f"{where}: the `# /// inferlet` block")
+
+
+def manifest_text(source: str, where: str) -> str:
+    """The TOML in a program's source, empty if there is none. Raises `ProgramError` if its block is not right."""
     source = source.replace("\r\n", "\n")
     match = _BLOCK.search(source)
     starts = len(_START.findall(source))
@@ -48,12 +55,16 @@ def read_manifest(source: str, where: str) -> Manifest:
         what = "is there twice" if starts > 1 else "does not end; close it with a line `# ///`"
         raise ProgramError(f"{where}: the `# /// inferlet` block {what}")
     if match is None:
-        return Manifest()
-    body = "".join(line.removeprefix("#").removeprefix(" ") for line in match["body"].splitlines(keepends=True))
+        return ""
+    return "".join(line.removeprefix("#").removeprefix(" ") for line in match["body"].splitlines(keepends=True))
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """A manifest from TOML. Raises `ProgramError` naming `where` and field."""
     try:
-        manifest = msgspec.convert(tomllib.loads(body), Manifest)
+        manifest = msgspec.convert(tomllib.loads(text), Manifest)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ProgramError(f"{where}: the `# /// inferlet` block is not right: {error}") from error
+        raise ProgramError(f"{where} is not right: {error}") from error
     for name in manifest.flags:
         if not _FLAG.fullmatch(name):
             raise ProgramError(f"{where}: flag {name!r}: a name is lower_snake_case (--max-tokens sets `max_tokens`)")

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Sequence
 from contextvars import Context as VariableContext
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,7 @@ class NativeTier:
     """Runs programs as tasks of the running event loop."""
 
     name = "native"
+    isolates = False
 
     def __init__(self) -> None:
         self._compiled: OrderedDict[Program, CodeType] = OrderedDict()
@@ -105,9 +106,10 @@ class NativeTier:
     async def warm_up(self) -> None:
         """See `Tier.warm_up`."""
 
-    async def prepare(self, program: Program) -> None:
+    async def prepare(self, program: Program) -> Collection[str]:
         """See `Tier.prepare`."""
         self._code(program)
+        return ()
 
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""

@@ -1,7 +1,8 @@
-"""The seam to what runs programs: the trusted tier in this process, later the sandbox."""
+"""The seam to what runs programs: the trusted tier in this process, or the sandbox."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from pie_core.application.host import Host
@@ -12,13 +13,17 @@ class Tier(Protocol):
     """Runs inferlets. Whatever it does, every call of a program goes through its `Host`."""
 
     name: str
+    isolates: bool  # whether programs are sandboxed; then they may be components
 
     async def warm_up(self) -> None:
         """Do now what the first program would wait for. Raises `PieError`."""
         ...
 
-    async def prepare(self, program: Program) -> None:
-        """Check and, if it can be costly, compile a program before it is launched. Raises `ProgramError`."""
+    async def prepare(self, program: Program) -> Collection[str]:
+        """Check and, if it can be costly, compile a program before it is launched.
+
+        Returns the traits that a component imports; of source, nothing. Raises `ProgramError` and `TraitError`.
+        """
         ...
 
     async def run(self, host: Host) -> str | None:

@@ -49,7 +49,7 @@ def run(
     as_json: bool,
     **core: Any,
 ) -> None:
-    """Run PROGRAM, a .py file or the name of an installed program; ARGUMENTS for it follow after `--`.
+    """Run PROGRAM, a .py or .wasm file or the name of an installed program; ARGUMENTS for it follow after `--`.
 
     Exit code: 0 it finished, 1 it failed or could not start, 130 it was interrupted.
     """
@@ -66,17 +66,18 @@ def run(
         _refuse_core_options(context)
         context.exit(asyncio.run(run_there(server, program, arguments, printer, interactive)))
     chosen = settings(model, **core)
-    checked = _check(program, arguments, chosen.selection)
+    checked = _check(program, arguments, chosen.selection, core["native"])
     context.exit(asyncio.run(run_here(chosen, checked, arguments, printer, interactive)))
 
 
-def _check(what: str, arguments: tuple[str, ...], chosen: Selection) -> Program:
+def _check(what: str, arguments: tuple[str, ...], chosen: Selection, native: bool) -> Program:
     """Find a program and its mistakes before a model is loaded for it. Raises `ProgramError`."""
     from pie_core.application.manifest import parse_flags
     from pie_core.application.program import find_program
 
     program = find_program(what, chosen)
-    program.compile()
+    if native or program.wasm is None:
+        program.compile()
     if program.manifest.flags:
         parse_flags(program.manifest, list(arguments), program.name)
     return program

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
@@ -66,23 +67,30 @@ class Client:
     async def launch(
         self, program: str | Path | Program, arguments: Sequence[str] = (), *, detach: bool = False
     ) -> RemoteInferlet:
-        """Start a program: a `.py` file of this machine, the name of one installed on the server, or a `Program`.
+        """Start a program: a `.py` or `.wasm` file of this machine, one installed on the server, or a `Program`.
 
-        Raises `ProgramError`, `TraitError`, `ResourceError`. A detached inferlet goes on when the client leaves.
+        A component is sent once: next time the server knows it. Raises `ProgramError`, `TraitError`, `ResourceError`.
+        A detached inferlet goes on when the client leaves.
         """
         sent = local_program(program)
-        launched = await self._ask(
-            p.Launched,
-            lambda number: p.Launch(
+        digest = None if sent is None or sent.wasm is None else await asyncio.to_thread(lambda: sent.digest)
+
+        def launch(number: int) -> p.Launch:
+            return p.Launch(
                 request=number,
                 name=sent.name if sent else str(program),
-                source=sent.source if sent else None,
+                source=sent.source if sent and sent.wasm is None else None,
                 filename=sent.filename if sent else None,
                 arguments=list(arguments),
                 detach=detach,
-            ),
-        )
-        return self._launched.pop(launched.request)
+                digest=digest,
+            )
+
+        reply = await self.ask(launch)
+        if isinstance(reply, p.Wanted):
+            assert sent is not None
+            reply = await self.ask(lambda number: replace(launch(number), component=sent.wasm, digest=None))
+        return self._launched.pop(self._expect(p.Launched, reply).request)
 
     async def attach(self, instance_id: str) -> RemoteInferlet:
         """Read the events of a detached inferlet. Raises `ArgumentError` if it is not running or has a reader."""
@@ -122,7 +130,9 @@ class Client:
             del self._waiting[number]
 
     async def _ask(self, kind: type[R], make: Callable[[int], p.AnyRequest]) -> R:
-        reply = await self.ask(make)
+        return self._expect(kind, await self.ask(make))
+
+    def _expect(self, kind: type[R], reply: p.AnyReply) -> R:
         if not isinstance(reply, kind):
             raise ProtocolError(f"{self.url} answers with {type(reply).__name__} where {kind.__name__} is due")
         return reply
@@ -185,4 +195,4 @@ class Client:
     def _check_size(self, frame: p.Frame) -> None:
         limit = self.welcome.frame_bytes if self.welcome else len(frame)
         if len(frame) > limit:
-            raise ProtocolError(f"the request has {len(frame)} bytes, {self.url} takes {limit}; send it in parts")
+            raise ProtocolError(f"the request has {len(frame)} bytes, {self.url} takes {limit}; send less, or in parts")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pie_core.application.program import Program, read_program
+from pie_core.application.program import SUFFIXES, Program, read_program
 from pie_core.errors import ConfigError
 from pie_core.server.address import DEFAULT_URL
 from pie_core.server.protocol import PATH
@@ -16,7 +16,7 @@ def local_program(program: str | Path | Program) -> Program | None:
     """The program if it is here, None if the name is for the server. Raises `ProgramError` for a missing file."""
     if isinstance(program, Program):
         return program
-    if isinstance(program, Path) or program.endswith(".py") or os.sep in program:
+    if isinstance(program, Path) or program.endswith(SUFFIXES) or os.sep in program:
         return read_program(Path(program))
     return None
 

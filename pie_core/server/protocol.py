@@ -38,13 +38,17 @@ class Hello(Request, frozen=True, tag="hello"):
 
 
 class Launch(Request, frozen=True, tag="launch"):
-    """Start a program: `source`, or without it the installed program `name`. Reply: `Launched`, then its events.
+    """Start a program: `source`, a WebAssembly `component`, or else the installed program `name`.
 
-    `filename` is how tracebacks name the source. A program that is not `detach`ed is stopped when the connection ends.
+    `digest` without a component is for one that the server may have already: BLAKE2b of its bytes, 32 bytes long, in
+    hexadecimal. If it has not, it replies `Wanted`. Reply otherwise: `Launched`, then the events. `filename` is how
+    errors name the program. A program that is not `detach`ed is stopped when the connection ends.
     """
 
     name: str
     source: str | None = None
+    component: bytes | None = None
+    digest: str | None = None
     filename: str | None = None
     arguments: list[str] = []
     detach: bool = False
@@ -106,6 +110,13 @@ class Launched(Reply, frozen=True, tag="launched"):
     id: str
 
 
+class Wanted(Reply, frozen=True, tag="wanted"):
+    """The server has no component of this digest: nothing was launched; send the component."""
+
+    request: int
+    digest: str
+
+
 class Done(Reply, frozen=True, tag="done"):
     """It is done."""
 
@@ -135,7 +146,7 @@ class Event(Reply, frozen=True, tag="event"):
 
 
 AnyRequest = Hello | Launch | Deliver | DeliverBlob | Attach | Stop | List | Ping
-AnyReply = Welcome | Launched | Done | Listing | Error | Event
+AnyReply = Welcome | Launched | Wanted | Done | Listing | Error | Event
 
 Frame = str | bytes
 

@@ -54,7 +54,7 @@ async def serving(
     settings: Settings, listener: socket.socket, progress: Progress = lambda stage, share: None
 ) -> AsyncIterator[ServerState]:
     """A server whose model is loaded. It answers health checks while it loads; at the end everyone is told."""
-    state = ServerState(frame_bytes(settings.limits), is_loopback(listener.getsockname()[0]))
+    state = ServerState(frame_bytes(settings.limits, settings.tier == "wasm"), is_loopback(listener.getsockname()[0]))
     programs = await asyncio.to_thread(installed_programs, settings.selection)
     edge = embed(state)
     async with task_group() as group:
@@ -89,9 +89,10 @@ def embed(state: ServerState) -> EmbeddedServer:
     )
 
 
-def frame_bytes(limits: Limits) -> int:
+def frame_bytes(limits: Limits, components: bool) -> int:
     """The largest frame that any request within the limits can need: a program with arguments, blobs as base64."""
-    return (limits.message_bytes + limits.program_bytes) * 4 // 3 + _FRAME_OVERHEAD
+    program_bytes = max(limits.program_bytes, limits.component_bytes if components else 0)
+    return (limits.message_bytes + program_bytes) * 4 // 3 + _FRAME_OVERHEAD
 
 
 async def _end(controller: Controller, state: ServerState) -> None:

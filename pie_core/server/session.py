@@ -10,7 +10,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from pie_core.application.inferlet import Inferlet
-from pie_core.application.program import Program
+from pie_core.application.program import Program, only_sandboxed
 from pie_core.errors import ArgumentError, PieError, ProtocolError
 from pie_core.server import protocol as p
 from pie_core.server.events import events_of
@@ -143,15 +143,35 @@ class Session:
 
     async def _launch(self, launch: p.Launch) -> None:
         self._state.check_accepting()
-        if launch.source is None:
-            program = self._state.installed_program(launch.name)
-        else:
-            program = Program(launch.name, launch.source, launch.filename or launch.name)
+        program = self._program(launch)
+        if program is None:
+            assert launch.digest is not None
+            await self._send(p.Wanted(request=launch.request, digest=launch.digest))
+            return
         inferlet = await self._state.controller.application.launch(program, launch.arguments)
+        if program.wasm is not None:
+            self._state.uploaded.add(program.digest, program.wasm)
         if not launch.detach:
             self._owned.add(inferlet)
         await self._send(p.Launched(request=launch.request, id=inferlet.id))
         self._read(inferlet)
+
+    def _program(self, launch: p.Launch) -> Program | None:
+        """What is to be launched; None if it is a component of which only the digest was sent and is not known."""
+        given = [name for name in ("source", "component", "digest") if getattr(launch, name) is not None]
+        if not given:
+            return self._state.installed_program(launch.name)
+        if len(given) > 1:
+            raise ProtocolError(f"a launch has one of source, component and digest; this one has {' and '.join(given)}")
+        filename = launch.filename or launch.name
+        if launch.source is not None:
+            return Program(launch.name, launch.source, filename)
+        if not self._state.controller.application.isolates:
+            raise only_sandboxed(filename)
+        wasm = launch.component
+        if wasm is None:
+            wasm = self._state.uploaded.get(launch.digest or "")
+        return None if wasm is None else Program(launch.name, "", filename, wasm)
 
     async def _attach(self, attach: p.Attach) -> None:
         inferlet = self._find(attach.id)

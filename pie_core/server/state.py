@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 from pie_core.application.program import Program, read_program
 from pie_core.controller import Controller
 from pie_core.errors import ProgramError, ResourceError, nearest
+
+_UPLOADED_BYTES = 256 << 20
 
 
 class ServerState:
@@ -18,6 +21,7 @@ class ServerState:
         self.frame_bytes = frame_bytes
         self.local = local  # nobody but this machine can connect
         self.programs: Mapping[str, Path] = {}
+        self.uploaded = Uploads(_UPLOADED_BYTES)
         self.readers: set[str] = set()  # inferlets whose events a connection reads
         self.stopping = asyncio.Event()
         self.idle = asyncio.Event()
@@ -62,3 +66,24 @@ class ServerState:
         self._sessions -= 1
         if self._sessions == 0:
             self.idle.set()
+
+
+class Uploads:
+    """Components that clients have sent, so that they need not send them again. Those unused for longest go first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._components: OrderedDict[str, bytes] = OrderedDict()  # by digest
+
+    def add(self, digest: str, wasm: bytes) -> None:
+        """Keep a component, for a time."""
+        self._components[digest] = wasm
+        self._components.move_to_end(digest)
+        while sum(map(len, self._components.values())) > self._most_bytes:
+            self._components.popitem(last=False)
+
+    def get(self, digest: str) -> bytes | None:
+        """The component, if it is there."""
+        if digest in self._components:
+            self._components.move_to_end(digest)
+        return self._components.get(digest)

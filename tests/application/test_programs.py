@@ -172,7 +172,7 @@ def test_a_program_is_found_by_path_or_by_the_name_of_an_installed_one(tmp_path)
     [
         ("text_completio", "no program file and no installed program is named.*did you mean 'text_completion'"),
         ("not_there.py", "not_there.py does not exist"),
-        (".", "is a directory; name the program's .py file"),
+        (".", "is a directory; name the program's .py or .wasm file"),
     ],
 )
 def test_a_program_that_is_not_there_is_an_error_that_helps(what, message):

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect as open_socket
 
 from pie_core.application.limits import Limits
 from pie_core.client import Client
-from pie_core.controller import Controller, Settings
+from pie_core.controller import Controller, Settings, TierName
 from pie_core.server.address import listen, url_of
 from pie_core.server.serve import serving
 from pie_core.server.state import ServerState
@@ -97,10 +97,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None, **options: Any) -> AsyncIterator[Running]:
-    settings = Settings(
-        "fake", "fake", {name: str(value) for name, value in options.items()}, limits=limits or Limits()
-    )
+async def running(limits: Limits | None = None, tier: TierName = "wasm", **options: Any) -> AsyncIterator[Running]:
+    texts = {name: str(value) for name, value in options.items()}
+    settings = Settings("fake", "fake", texts, limits=limits or Limits(), tier=tier)
     with listen("127.0.0.1", 0) as listener:
         url = url_of(listener)
         async with serving(settings, listener) as state:

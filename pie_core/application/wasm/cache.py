@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ import structlog
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
+from pie_core.application.component import digest_of
 from pie_core.application.wasm.compile import CompileLimits, check_kind, compile_component
 from pie_core.application.wasm.compile_worker import CODE, FACTS, Facts, checksum, shorten
 from pie_core.application.wasm.engine import fingerprint
@@ -63,11 +63,6 @@ def default_directory() -> Path:
     home = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
     return base / "pie-core" / "components"
-
-
-def digest_of(wasm: bytes) -> str:
-    """The name of a component: BLAKE2b of its bytes, 64 hexadecimal digits."""
-    return hashlib.blake2b(wasm, digest_size=32).hexdigest()
 
 
 class ComponentCache:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,21 +28,24 @@ from pie_core.application.wasm.traps import explain_trap
 from pie_core.application.wasm.values import Failed
 from pie_core.application.wasm.wasi import RESOURCES, GuestExit, wasi_interface
 from pie_core.application.wasm.wasi_check import check_wasi
+from pie_core.application.wasm.wit import kebab
 from pie_core.errors import ProgramError
 from pie_core.trait import Trait
 
 log = structlog.get_logger(__name__)
 
 RUN = "run"  # what every program exports
+LINKED = 64  # components kept ready to run, besides the interpreter
 _LONGEST_ERROR = 65536  # characters
 
 
 @dataclass(frozen=True)
 class Runnable:
-    """A linked component and how to read what its `run` returns."""
+    """A linked component, how to read what its `run` returns, and the traits it imports."""
 
     linked: LinkedComponent
     read: Callable[[int, int], Any]
+    traits: Collection[str]
 
 
 class WasmTier:
@@ -52,6 +56,7 @@ class WasmTier:
     """
 
     name = "wasm"
+    isolates = True
 
     def __init__(
         self,
@@ -67,15 +72,18 @@ class WasmTier:
         self._executor = Executor(self._engine)
         self._interpreter: Runnable | None = None
         self._interpreting = asyncio.Lock()
+        self._components: OrderedDict[str, Runnable] = OrderedDict()  # by digest, the last used one at the end
 
     async def warm_up(self) -> None:
         """See `Tier.warm_up`: build, compile and link the interpreter, as far as the cache lacks it."""
         await self._python()
 
-    async def prepare(self, program: Program) -> None:
+    async def prepare(self, program: Program) -> Collection[str]:
         """See `Tier.prepare`."""
-        program.compile()
-        await self._runnable(program)
+        if program.wasm is None:
+            program.compile()
+        runnable = await self._runnable(program)
+        return () if program.wasm is None else runnable.traits
 
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""
@@ -106,6 +114,8 @@ class WasmTier:
         self._executor.close()
 
     async def _runnable(self, program: Program) -> Runnable:
+        if program.wasm is not None:
+            return await self._load_component(program, program.wasm)
         return await self._python()
 
     async def _python(self) -> Runnable:
@@ -113,6 +123,17 @@ class WasmTier:
             if self._interpreter is None:
                 self._interpreter = await self._load_interpreter()
         return self._interpreter
+
+    async def _load_component(self, program: Program, wasm: bytes) -> Runnable:
+        digest = await asyncio.to_thread(lambda: program.digest)
+        if digest not in self._components:
+            component, _ = await self._cache.load(self._engine, wasm, lambda stage, share: self._progress(stage))
+            if digest not in self._components:  # nobody was faster
+                self._components[digest] = self._link(component, f"program {program.name!r}")
+        self._components.move_to_end(digest)
+        if len(self._components) > LINKED:
+            self._components.popitem(last=False)
+        return self._components[digest]
 
     async def _load_interpreter(self) -> Runnable:
         directory = self._cache.directory.parent
@@ -125,15 +146,17 @@ class WasmTier:
 
     def _link(self, component: Component, who: str) -> Runnable:
         imports: Mapping[str, Any] = component.type.imports(self._engine)
-        check_imports(imports, self._engine, self._traits, who)
+        found = check_imports(imports, self._engine, self._traits, who)
         check_wasi(imports, self._engine, RESOURCES, who)
         interfaces = {
             name: self._interface(name.partition("@")[0])
             for name, item in imports.items()
             if isinstance(item.ty, ComponentInstanceType)
         }
+        used = {each.package.name for each in found}
         linked = LinkedComponent(self._engine, component, interfaces, self._executor)
-        return Runnable(linked, bind_result(component, self._engine, RUN))
+        traits = [trait.name for trait in self._traits if f"pie:{kebab(trait.name, trait.name)}" in used]
+        return Runnable(linked, bind_result(component, self._engine, RUN), traits)
 
     def _interface(self, name: str) -> Interface:
         return wasi_interface(name) if name.startswith("wasi:") else self._interfaces[name]
@@ -150,4 +173,4 @@ def _limits(limits: Limits) -> GuestLimits:
 
 
 def _files(program: Program) -> Sequence[tuple[str, str]]:
-    return [(program.filename, program.source)]
+    return [(program.filename, program.source)] if program.wasm is None else []
