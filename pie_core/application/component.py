@@ -41,8 +41,8 @@ def write_section(wasm: bytes, name: str, content: bytes, where: str) -> bytes:
         if wasm[start:body] == raw:
             kept.append(wasm[at:section])
             at = end
-    inner = _leb(len(raw)) + raw + content
-    return b"".join([*kept, wasm[at:], bytes([_CUSTOM]), _leb(len(inner)), inner])
+    inner = leb(len(raw)) + raw + content
+    return b"".join([*kept, wasm[at:], bytes([_CUSTOM]), leb(len(inner)), inner])
 
 
 def _custom_sections(wasm: bytes, where: str) -> Iterator[tuple[int, int, int, int]]:
@@ -71,7 +71,8 @@ def _read_leb(wasm: bytes, at: int, where: str) -> tuple[int, int]:
     raise _damaged(where)
 
 
-def _leb(number: int) -> bytes:
+def leb(number: int) -> bytes:
+    """An unsigned number as LEB128."""
     made = bytearray()
     while number >= 0x80:
         made.append(number & 0x7F | 0x80)
