@@ -152,6 +152,23 @@ class Realization:
         return f"{name} is not installed{near if 'did you mean' in near else ''}; {install_hint('traits', name)}."
 
 
+def with_supertraits(names: Iterable[str], installed: Mapping[str, Trait], who: str) -> list[Trait]:
+    """The traits of these names and all they build on, in the order of `installed`.
+
+    Raises `TraitError` for one that is not installed.
+    """
+    wanted, found = list(names), set()
+    while wanted:
+        name = wanted.pop()
+        if name not in installed:
+            hint = f"{nearest(name, installed)}; {install_hint('traits', name)}"
+            raise TraitError(f"{who}: trait {name} is not installed{hint}")
+        if name not in found:
+            found.add(name)
+            wanted += installed[name].supertraits
+    return [trait for name, trait in installed.items() if name in found]
+
+
 def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str, backend: Backend) -> Realization:
     """Build the handlers and keep the traits that stand with all their supertraits."""
     realization = Realization(known=dict(registry.traits), reasons=dict(registry.problems))

@@ -75,30 +75,17 @@ def _build_python(program: Program, packages: tuple[str, ...], installed: dict[s
     from pie_core.application.wasm.interpreter import build_program
 
     cache = default_directory().parent
-    traits = used_traits(program, installed)
+    traits = _used_traits(program, installed)
     return build_program(program, traits, cache, packages, lambda text: click.echo(text, err=True)).read_bytes()
 
 
-def used_traits(program: Program, installed: dict[str, Trait]) -> list[Trait]:
-    """The traits that a program names or calls, with their supertraits; all that are installed if it tells of none.
-
-    Raises `TraitError` for one that is not installed.
-    """
-    from pie_core.errors import TraitError, nearest
+def _used_traits(program: Program, installed: dict[str, Trait]) -> list[Trait]:
+    """The traits that a program names or calls, with their supertraits; all that are installed if it tells of none."""
+    from pie_core.registry import with_supertraits
 
     owners = {call: trait.name for trait in installed.values() for call in trait.signatures}
-    wanted = [*program.manifest.traits, *(owners[call] for call in program.calls(owners))]
-    needed: set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        if name not in installed:
-            raise TraitError(
-                f"{program.filename} needs trait {name!r}, which is not installed{nearest(name, installed)}"
-            )
-        if name not in needed:
-            needed.add(name)
-            wanted += installed[name].supertraits
-    return [trait for name, trait in installed.items() if name in needed or not needed]
+    wanted = {*program.manifest.traits, *(owners[call] for call in program.calls(owners))}
+    return with_supertraits(sorted(wanted) or installed, installed, program.filename)
 
 
 def _finish(wasm: bytes, traits: Iterable[Trait], who: str) -> bytes:

@@ -110,13 +110,18 @@ def write(directory: Path, traits: Iterable[Trait], name: str = WORLD, source: b
     for package in packages(chosen):
         short = package.name.removeprefix("pie:")
         files[directory / "deps" / short / f"{short}.wit"] = package.text
-    try:
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-    except OSError as error:
-        raise ConfigError(f"{directory}: WIT cannot be written there: {error}") from error
+    for path, text in files.items():
+        write_text(path, text)
     return list(files)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a generated file and the folders above it. Raises `ConfigError` if that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error
 
 
 def kebab(name: str, where: str) -> str:

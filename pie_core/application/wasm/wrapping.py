@@ -128,7 +128,7 @@ def _wat(imports: list[_Import], exports: set[str]) -> str:
         '(alias core export $main "memory" (core memory $memory))',
         '(alias core export $main "cabi_realloc" (core func $realloc))',
     ]
-    options = "(memory $memory) (realloc (func $realloc)) string-encoding=utf8"
+    options = "(memory $memory) (realloc (core func $realloc)) string-encoding=utf8"
     for each, place in places.items():
         instance = instances[each.module]
         lines.append(f'(core func $l{place} (canon lower (func {instance} "{each.name}") {options}))')
@@ -142,7 +142,7 @@ def _wat(imports: list[_Import], exports: set[str]) -> str:
             '(core module $start (import "" "_initialize" (func $f)) (start $f)) '
             '(core instance (instantiate $start (with "" (instance $main))))'
         )
-    after = '(post-return (func $main "cabi_post_run"))' if "cabi_post_run" in exports else ""
+    after = '(post-return (core func $main "cabi_post_run"))' if "cabi_post_run" in exports else ""
     lines.append(
         f"(func $run (result {_Instance({ERROR: '$error'}).type(_RUN)}) "
         f'(canon lift (core func $main "run") {options} {after}))'
