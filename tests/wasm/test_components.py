@@ -1,20 +1,17 @@
 """Programs that are components: read, checked, launched, kept ready, refused."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
-from pie_core.application.application import Application
 from pie_core.application.component import MANIFEST, PREAMBLE, digest_of, read_section, write_section
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program, find_program, read_program
 from pie_core.application.wasm import tier as tier_module
-from pie_core.application.wasm.cache import ComponentCache
 from pie_core.application.wasm.tier import WasmTier
 from pie_core.errors import ArgumentError, ProgramError, TraitError
-from pie_core.testing import FakeBackend, fake_model
+from tests.wasm.applications import play, run
 from tests.wasm.components import returns
 
 FLAGS = b'description = "Says hi."\n[flags.loud]\ndefault = false\n'
@@ -26,36 +23,6 @@ def program(wasm, name="hi"):
 
 def with_manifest(wasm, text):
     return write_section(wasm, MANIFEST, text, "hi.wasm")
-
-
-@asynccontextmanager
-async def serving(directory, tier=None, limits=None, without=()):
-    model = fake_model(FakeBackend())
-    for trait in without:
-        del model.realization.traits[trait]
-        model.realization.reasons[trait] = "the backend cannot do it"
-    try:
-        tier = tier or WasmTier(model.known_traits, ComponentCache(directory / "components"))
-        async with Application({"fake": model}, tier, limits) as application:
-            yield application
-    finally:
-        model.close()
-
-
-async def run(application, launched, *arguments):
-    inferlet = await application.launch(launched, arguments)
-    arrived = asyncio.Event()
-    inferlet.ended.watch(lambda _: arrived.set())
-    await asyncio.wait_for(arrived.wait(), 20)
-    return inferlet.outcome
-
-
-def play(directory, test, **settings):
-    async def whole():
-        async with serving(directory, **settings) as application:
-            return await test(application)
-
-    return asyncio.run(whole())
 
 
 # sections
