@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,21 +72,26 @@ def build(
 
 
 def _build_python(program: Program, packages: tuple[str, ...], installed: dict[str, Trait]) -> bytes:
-    from pie_core.application.wasm.cache import default_directory
     from pie_core.application.wasm.interpreter import build_program
 
-    cache = default_directory().parent
     traits = _used_traits(program, installed)
-    return build_program(program, traits, cache, packages, lambda text: click.echo(text, err=True)).read_bytes()
+    with tempfile.TemporaryDirectory(prefix="pie-build-") as directory:
+        return build_program(program, traits, Path(directory), packages, _show).read_bytes()
 
 
 def _used_traits(program: Program, installed: dict[str, Trait]) -> list[Trait]:
-    """The traits that a program names or calls, with their supertraits; all that are installed if it tells of none."""
+    """The traits that a program's manifest names or that it calls itself, and those they build on.
+
+    All that are installed if its manifest names none: what it uses through libraries, its source does not show.
+    """
     from pie_core.registry import with_supertraits
 
+    named = program.manifest.traits
+    if not named:
+        return list(installed.values())
     owners = {call: trait.name for trait in installed.values() for call in trait.signatures}
-    wanted = {*program.manifest.traits, *(owners[call] for call in program.calls(owners))}
-    return with_supertraits(sorted(wanted) or installed, installed, program.filename)
+    called = {owners[call] for call in program.calls(owners)}
+    return with_supertraits([*named, *sorted(called)], installed, program.filename)
 
 
 def _finish(wasm: bytes, traits: Iterable[Trait], who: str) -> bytes:
@@ -110,3 +116,7 @@ def _finish(wasm: bytes, traits: Iterable[Trait], who: str) -> bytes:
     check_run({name: extern.ty for name, extern in kind.exports(engine).items()})
     check_imports(kind.imports(engine), engine, chosen, who)
     return made
+
+
+def _show(text: str) -> None:
+    click.echo(text, err=True)

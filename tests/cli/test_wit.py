@@ -47,6 +47,24 @@ def test_traits_can_be_left_out(pie_core_with, package, tmp_path):
     assert "steering" not in done.stdout
 
 
+def test_only_the_traits_that_are_named_and_those_they_build_on(pie_core_with, package, tmp_path):
+    here = pie_core_with(package("pie-steering", ENTRY, STEERING))
+    assert here.run("wit", "--trait", "forward", tmp_path).returncode == 0
+    assert sorted(path.stem for path in tmp_path.rglob("*.wit")) == ["allocate", "core", "forward", "inferlet"]
+    refused = here.run("wit", "--trait", "forwart", tmp_path)
+    assert refused.returncode == 1 and "did you mean 'forward'" in refused.stderr
+
+
+def test_a_c_header_has_a_function_for_each_of_the_wit(pie_core_with, package, tmp_path):
+    header = tmp_path / "made" / "pie.h"
+    done = pie_core_with(package("pie-steering", ENTRY, STEERING)).run("wit", "--c-header", header)
+    assert (done.returncode, done.stdout) == (0, f"{header}\n")
+    text = header.read_text()
+    assert "static inline pie_result_none_t pie_steer(uint32_t q, double degrees) {" in text
+    assert 'import_module("pie:steering/steering@1.1.0"), import_name("steer")' in text
+    assert not list(tmp_path.rglob("*.wit"))
+
+
 def test_it_imports_no_model_library_no_server_and_no_wasmtime(tmp_path):
     heavy = "('torch', 'transformers', 'numpy', 'uvicorn', 'starlette', 'websockets', 'wasmtime')"
     program = (
