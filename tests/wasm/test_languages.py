@@ -98,7 +98,7 @@ def test_it_gives_the_same_text_as_the_python_program(component, compiled, answe
 def test_an_error_of_the_server_ends_it_with_the_servers_words(component, compiled):
     async def test(application):
         shown, ended = await run_and_read(application, read_program(component), "--prompt", "x" * 500)
-        assert (shown, ended.status) == ("", "failed")
+        assert (shown, ended.status) == ("", "failed"), ended.error
         assert ended.error.startswith("500 embeds asked for, 0 held: over the 64 that one inferlet may hold")
 
     play(compiled, test, embeds=64)
