@@ -19,5 +19,5 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     program_bytes: int = 256 << 10  # source text of a program; checking it takes up to 10 s and 1 GB for each MiB
     component_bytes: int = 64 << 20  # a program that is a component; a Python one has some 23 MiB
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted
-    memory_bytes: int = 128 << 20  # of a sandboxed program; a Python one needs 23 MiB to start
+    memory_bytes: int = 128 << 20  # each memory of a sandboxed program; most have one, Python needs 23 MiB
     table_elements: int = 100_000  # of a sandboxed program's function tables
