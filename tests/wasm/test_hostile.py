@@ -8,7 +8,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from itertools import count
@@ -55,11 +55,10 @@ class MixedTier(WasmTier):
         self.components: dict[str, bytes] = {}
         self.untrusted: ComponentCache | None = None  # compiles components; None: compiled here, which is faster
 
-    async def prepare(self, program: Program) -> None:
+    async def prepare(self, program: Program) -> Collection[str]:
         if program.name in self.components:
-            await self._runnable(program)
-        else:
-            await super().prepare(program)
+            return (await self._runnable(program)).traits
+        return await super().prepare(program)
 
     async def _runnable(self, program: Program) -> Runnable:
         wasm = self.components.get(program.name)
