@@ -65,7 +65,7 @@ def test_a_frame_over_the_limit_closes_the_connection_with_1009_and_the_size(wit
             assert caught.value.rcvd.code == 1009
             assert str(server.state.frame_bytes) in caught.value.rcvd.reason
 
-    with_server(test, Limits(message_bytes=1000, program_bytes=1000))
+    with_server(test, Limits(message_bytes=1000, program_bytes=1000, component_bytes=1000))
 
 
 def test_a_frame_far_over_the_limit_ends_only_its_own_connection(with_server):
@@ -76,7 +76,7 @@ def test_a_frame_far_over_the_limit_ends_only_its_own_connection(with_server):
                 await raw.receive()
             assert (await other.ask(type="ping", request=1))["type"] == "done"
 
-    with_server(test, Limits(message_bytes=1000, program_bytes=1000))
+    with_server(test, Limits(message_bytes=1000, program_bytes=1000, component_bytes=1000))
 
 
 def test_a_message_within_the_frame_but_over_its_own_limit_is_refused(with_server):
