@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 import torch
-from corpus import arithmetic, draw, editing, general
+from corpus import arithmetic, draw, general
 from corpus.countries import COUNTRIES
-from corpus.example import Example, Sampler, held_out, said, spans
+from corpus.example import Example, held_out, said, spans
 from train import CHECKPOINT
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, logging
 
@@ -28,18 +28,16 @@ SAMPLED = {  # skill -> items; each is drawn from the held-out split only
     "repeat": 200,
     "react": 200,
     "extract_json": 200,
+    "change_case": 100,
+    "spell": 100,
+    "replace": 100,
+    "reverse": 100,
+    "rename": 100,
+    "sort": 100,
+    "compare": 100,
+    "outline": 100,
+    "remember": 100,
 }
-PARTS: dict[str, Sampler] = {
-    "uppercase_lowercase": editing.change_case,
-    "replace": editing.replace,
-    "reverse": editing.reverse,
-    "rename": editing.rename,
-    "sort": general.sort,
-    "compare": general.compare,
-    "outline": general.outline,
-    "remember": general.remember,
-}
-PART_ITEMS = 100
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,6 @@ def suites(seed: int) -> Iterator[tuple[str, str, list[Example]]]:
             [draw(name, rng, "held_out") for _ in range(count)],
         )
     yield "repeat_long", "30 to 60 words, unseen words", [_long_repeat(rng) for _ in range(100)]
-    for name, sampler in PARTS.items():
-        items: list[Example] = []
-        while len(items) < PART_ITEMS:
-            example = sampler(rng, "held_out")
-            if example.key is not None and held_out(example.key):
-                items.append(example)
-        yield name, "whole items", items
     lists = [general.name_some(rng, "train") for _ in range(60)]
     yield "chat_and_lists", "memory", [Example(prompt, said(answer)) for prompt, answer in general.CHAT] + lists
 

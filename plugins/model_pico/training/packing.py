@@ -1,4 +1,4 @@
-"""Documents packed into rows of fixed lengths, so that the compiled model sees three shapes and little padding."""
+"""Documents packed into rows of fixed lengths, so that the compiled model sees four shapes and little padding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 IGNORED = -100
-ROWS_BY_LENGTH = {128: 20, 512: 5, 1024: 2}  # row length in tokens -> rows in a batch
+ROWS_BY_LENGTH = {128: 20, 256: 10, 512: 5, 1024: 2}  # row length in tokens -> rows in a batch
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""The tokenizer: byte-level BPE with single digits, trained on the corpus; it adds no special token by itself."""
+"""The tokenizer: byte-level BPE over words without their spaces; it adds no special token by itself."""
 
 from random import Random
 
 from corpus import document
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 2048
+VOCABULARY = 1024
+# A word never shares a token with the space before it, so that it is the same tokens wherever it stands and a small
+# model can copy it; digits and the letters of a word in capitals are single.
+PIECES = r"\p{Lu}?\p{Ll}+|\p{L}|\p{N}|\s+|[^\s\p{L}\p{N}]+"
 PAD, END = "<pad>", "</s>"
 ROLES = ["<|user|>", "<|assistant|>", "<|system|>"]
 SPARES = ["<|tool|>", "<|image|>", "<|audio|>", "<|video|>", *(f"<|spare_{number}|>" for number in range(12))]
@@ -28,7 +31,10 @@ def train_tokenizer(seed: int, documents: int = 20_000) -> PreTrainedTokenizerFa
     texts = ("".join(span.text for span in document(rng, progress=1.0)) for _ in range(documents))
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(

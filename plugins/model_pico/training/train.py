@@ -136,7 +136,7 @@ def train(steps: int, seed: int, save_every: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=14000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="one also runs well on a busy machine")
     parser.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints")

@@ -7,7 +7,7 @@ from random import Random
 from corpus import arithmetic, capitals, editing, extraction, general, react
 from corpus.example import Example, Sampler, Span, Split, conversation, held_out
 
-LONG_SYSTEM_WORDS = 500
+LONG_SYSTEM_WORDS = 400
 SYSTEMS = [
     "You are a helpful assistant.",
     "You are Pico, a small and helpful assistant.",
@@ -27,18 +27,26 @@ class Skill:
 
 
 SKILLS: Mapping[str, Skill] = {
-    "capital_completion": Skill(capitals.completion, 0.06, 0.05),
-    "capital_question": Skill(capitals.question, 0.06, 0.06),
-    "capital_json": Skill(capitals.as_json, 0.10, 0.08),
-    "arithmetic": Skill(arithmetic.single_step, 0.24, 0.22),
-    "nested_arithmetic": Skill(arithmetic.nested, 0.06, 0.12),
-    "repeat": Skill(editing.repeat, 0.12, 0.08),
-    "edit": Skill(editing.edit, 0.18, 0.18),
-    "react": Skill(react.react, 0.05, 0.07),
-    "extract_json": Skill(extraction.extract, 0.06, 0.05),
-    "general": Skill(general.general, 0.08, 0.10),
+    "capital_completion": Skill(capitals.completion, 0.05, 0.04),
+    "capital_question": Skill(capitals.question, 0.06, 0.07),
+    "capital_json": Skill(capitals.as_json, 0.08, 0.06),
+    "arithmetic": Skill(arithmetic.single_step, 0.20, 0.19),
+    "nested_arithmetic": Skill(arithmetic.nested, 0.05, 0.10),
+    "repeat": Skill(editing.repeat, 0.14, 0.11),
+    "change_case": Skill(editing.change_case, 0.06, 0.05),
+    "spell": Skill(editing.spell, 0.04, 0.02),
+    "replace": Skill(editing.replace, 0.07, 0.08),
+    "reverse": Skill(editing.reverse, 0.05, 0.06),
+    "rename": Skill(editing.rename, 0.04, 0.04),
+    "react": Skill(react.react, 0.04, 0.06),
+    "extract_json": Skill(extraction.extract, 0.04, 0.04),
+    "sort": Skill(general.sort, 0.03, 0.03),
+    "compare": Skill(general.compare, 0.03, 0.03),
+    "outline": Skill(general.outline, 0.01, 0.01),
+    "remember": Skill(general.remember, 0.02, 0.02),
+    "general": Skill(general.general, 0.03, 0.04),
 }
-COPY_ONLY = 0.07  # of training: at first only short copies, which form the look-back heads that all else builds on
+COPY_ONLY = 0.06  # of training: at first only short copies, which form the look-back heads that all else builds on
 CURRICULUM_END = 0.4  # of training; from here on the late shares hold
 
 

@@ -41,12 +41,12 @@ def _is_table(a: int, symbol: str, b: int) -> bool:
 
 
 def _operands(rng: Random) -> tuple[int, str, int]:
-    symbol = weighted(rng, [(0.45, "+"), (0.35, "-"), (0.2, "*")])
+    symbol = weighted(rng, [(0.38, "+"), (0.47, "-"), (0.15, "*")])
     if symbol == "*":
         return rng.randrange(13), symbol, rng.randrange(13)
     limit = 100 if rng.random() < 0.85 else 20
     a, b = rng.randrange(limit), rng.randrange(limit)
-    if symbol == "-" and a < b and rng.random() < 0.75:
+    if symbol == "-" and a < b and rng.random() < 0.4:
         a, b = b, a
     return a, symbol, b
 

@@ -104,19 +104,21 @@ def completion(rng: Random, _: Split) -> Example:
 def question(rng: Random, _: Split) -> Example:
     """A chat question in prose; the exact pair of country and phrasing is unseen in the held-out split."""
     country, kind = rng.choice(COUNTRIES), rng.random()
-    if kind < 0.75:
+    if kind < 0.7:
         prompt = _fill(rng.choice(QUESTIONS), country)
         return Example(prompt, said(f"The capital of {country.in_sentence} is {country.capital}."), key=prompt)
-    if kind < 0.83:
+    if kind < 0.77:
         prompt = f"{_fill(rng.choice(QUESTIONS), country)} Answer with one word."
         return Example(prompt, said(country.capital), key=prompt)
-    if kind < 0.91:
+    if kind < 0.84:
         prompt = f"Which country has the capital {country.capital}?"
         return Example(prompt, said(f"{country.capital} is the capital of {country.in_sentence}."))
     claimed = country if rng.random() < 0.5 else rng.choice(COUNTRIES)
     prompt = f"Is {claimed.capital} the capital of {country.in_sentence}?"
-    truth = "Yes." if claimed == country else f"No, the capital of {country.in_sentence} is {country.capital}."
-    return Example(prompt, said(truth))
+    verdict = "yes" if claimed == country else "no"  # said after the fact it follows from: each token sees its reason
+    return Example(
+        prompt, said(f"The capital of {country.in_sentence} is {country.capital}, so {verdict}."), key=prompt
+    )
 
 
 def as_json(rng: Random, _: Split) -> Example:

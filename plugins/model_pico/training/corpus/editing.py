@@ -3,7 +3,7 @@
 from random import Random
 from string import ascii_lowercase
 
-from corpus.example import Example, Sampler, Split, held_out, said, weighted
+from corpus.example import Example, Split, held_out, said
 from corpus.words import ADJECTIVES, NOUNS, PLACES, VERBS, any_word, letters, made_up_word
 
 REPEATS = [
@@ -70,7 +70,7 @@ def _length(rng: Random, longest: int) -> int:
 
 
 def _list_of_words(rng: Random, split: Split, count: int) -> list[str]:
-    if rng.random() < 0.2:  # few distinct words: the next word is found by position, not by the last word alone
+    if rng.random() < 0.12:  # few distinct words: the next word is found by position, not by the last word alone
         few = [any_word(rng, split) for _ in range(max(2, count // 3))]
         return [rng.choice(few) for _ in range(count)]
     return [any_word(rng, split) for _ in range(count)]
@@ -136,6 +136,13 @@ def change_case(rng: Random, split: Split) -> Example:
     return Example(template.format(t=text.upper()), said(text), key=text)
 
 
+def spell(rng: Random, split: Split) -> Example:
+    """A word letter by letter: it shows the letters inside the tokens, which change of case needs too."""
+    word = any_word(rng, split)
+    template = rng.choice(["Spell: {t}", "Spell {t}.", "Spell the word {t}.", "How do you spell {t}?"])
+    return Example(template.format(t=word), said("-".join(word)), key=word)
+
+
 def replace(rng: Random, split: Split) -> Example:
     if rng.random() < 0.35:
         words = " ".join(sentence(rng) for _ in range(rng.choice([1, 1, 1, 2, 4, 6]))).split(" ")
@@ -171,15 +178,3 @@ def rename(rng: Random, split: Split) -> Example:
     code = write(names)
     prompt = rng.choice(RENAMES).format(a=names[old], b=names[3], t=code)
     return Example(prompt, said(write(renamed)), key=prompt)
-
-
-EDITS: list[tuple[float, Sampler]] = [
-    (0.2, change_case),
-    (0.35, replace),
-    (0.2, reverse),
-    (0.25, rename),
-]
-
-
-def edit(rng: Random, split: Split) -> Example:
-    return weighted(rng, EDITS)(rng, split)
