@@ -46,6 +46,7 @@ new_record = _quick("wasmtime_component_valrecord_new_uninit", None, c_void_p, c
 new_bytes = _quick("wasm_byte_vec_new", None, c_void_p, c_size_t, c_char_p)
 new_value = _quick("wasmtime_component_val_new", c_void_p, c_void_p)
 delete_value = _quick("wasmtime_component_val_delete", None, c_void_p)
+set_deadline = _quick("wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64)
 new_error = _quick("wasmtime_error_new", c_void_p, c_char_p)
 resource_to_host = _quick("wasmtime_component_resource_any_to_host", c_void_p, c_void_p, c_void_p, c_void_p)
 resource_from_host = _quick("wasmtime_component_resource_host_to_any", c_void_p, c_void_p, c_void_p, c_void_p)

@@ -48,7 +48,6 @@ class Guest:
             tables=_TABLES,
             memories=_MEMORIES,
         )
-        self._store.set_epoch_deadline(_SLICE_TICKS)
         self.context = ffi.address_of(self._store._context())
         ffi.yield_every(self.context, _SLICE_TICKS)
         self._future: int | None = None
@@ -89,6 +88,7 @@ class Guest:
 
     def poll(self) -> bool:
         """Run on; True when the operation has ended. Only while it is not suspended."""
+        ffi.set_deadline(self.context, _SLICE_TICKS + 1)  # a slice from now, however long it was suspended
         return bool(ffi.poll(self._future))
 
     def result(self) -> Any:
