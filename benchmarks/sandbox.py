@@ -67,6 +67,8 @@ GATHERED = """
             embed_txt(mine, 1, step, own)
             forward(mine, table, own, table, own)
             await get_next_dist(mine, own, 1)
+    send("there")
+    await receive()
     await asyncio.gather(*(branch(place) for place in range(4)))
 """
 
@@ -144,8 +146,12 @@ async def measure(tier: Tier, guests: int, steps: int) -> dict[str, Any]:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     gathered = Program("gathered", PROLOGUE + GATHERED, "gathered.py")
     counters = model.layer.statistics.calls
-    at = counters["forward"].commands, counters["forward"].batches
     four = [await application.launch(gathered, [str(steps)]) for _ in range(guests)]
+    for inferlet in four:
+        await next_event(inferlet)
+    at = counters["forward"].commands, counters["forward"].batches
+    for inferlet in four:
+        inferlet.deliver("go")
     await asyncio.gather(*map(finish, four))
     batches = counters["forward"].batches - at[1]
     await application.shut_down("done")
