@@ -1,7 +1,5 @@
 """`pie-core build`: components out of modules, components and Python."""
 
-from importlib.util import find_spec
-
 import pytest
 import wasmtime
 
@@ -77,7 +75,6 @@ def test_a_manifest_that_is_wrong_is_not_put_in(pie_core, tmp_path, manifest):
     assert not (tmp_path / "x.wasm").exists()
 
 
-@pytest.mark.skipif(find_spec("componentize_py") is None, reason="pip install componentize-py")
 def test_python_becomes_a_component_that_imports_the_traits_of_its_manifest(pie_core, tmp_path):
     source, target = tmp_path / "my.py", tmp_path / "out.wasm"
     toml = f'traits = ["forward"]\n{TOML}'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,6 @@ from pie_core.application.wasm.tier import WasmTier
 from pie_core.controller import Controller, Settings
 from pie_core.plugins import Selection
 from pie_core.testing.run import Outcome, run_inferlet
-
-pytestmark = pytest.mark.skipif(
-    find_spec("componentize_py") is None, reason="the interpreter is built with componentize-py, which is not installed"
-)
 
 PROLOGUE = "import asyncio\nfrom inferlet import *\n"
 SNIPPETS = {

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,6 @@ class MixedTier(WasmTier):
 @pytest.fixture(scope="module")
 def tier(traits: list[Trait]) -> Iterator[MixedTier]:
     """One tier for all tests. The interpreter comes from the user's cache of components, or is built into it."""
-    if find_spec("componentize_py") is None:
-        pytest.skip("componentize-py, which builds the interpreter component, is not installed")
     tier = MixedTier(traits, ComponentCache(default_directory()))
     asyncio.run(tier._load_interpreter())
     yield tier

@@ -6,7 +6,6 @@ Building takes about 15 s and compiling 10; both are kept in pytest's cache unde
 from __future__ import annotations
 
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -26,9 +25,6 @@ from pie_core.errors import ConfigError, PieError, ProgramError
 from tests.wasm.stock_host import Refused, StockHost
 
 TRAITS = [INPUT_TEXT, OUTPUT_TEXT, FORWARD, ALLOCATE, TOKENIZE]
-needs_builder = pytest.mark.skipif(
-    find_spec("componentize_py") is None, reason="componentize-py is not installed; pip install componentize-py"
-)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +53,6 @@ def lines_of(traceback):
     return [line for line in traceback.splitlines() if line.strip(" ~^")]
 
 
-@needs_builder
 def test_it_imports_the_world_of_the_traits_and_nothing_else_of_pie(component):
     assert {name for name in component.imports if name.startswith("pie:")} == {
         *(f"pie:core/{name}@1.0.0" for name in ("types", "tickets", "source", "runtime")),
@@ -65,7 +60,6 @@ def test_it_imports_the_world_of_the_traits_and_nothing_else_of_pie(component):
     }
 
 
-@needs_builder
 def test_a_program_prints_and_returns(run):
     ran = run("""
         import sys
@@ -80,13 +74,11 @@ def test_a_program_prints_and_returns(run):
     assert ran.returned == "ä\U0001f600 \ufffd" and ran.error is None
 
 
-@needs_builder
 def test_a_program_may_return_nothing(run):
     ran = run("async def main(): pass")
     assert (ran.returned, ran.error, ran.output) == (None, None, [])
 
 
-@needs_builder
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -102,7 +94,6 @@ def test_a_failing_program_shows_its_own_lines_and_nobody_elses(run, body, expec
     assert lines_of(ran.error) == [*head, *expected] and ran.returned is None
 
 
-@needs_builder
 def test_causes_and_groups_keep_their_own_lines(run):
     ran = run("""
         import asyncio
@@ -120,7 +111,6 @@ def test_causes_and_groups_keep_their_own_lines(run):
     assert "inferlet_guest" not in ran.error
 
 
-@needs_builder
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -141,7 +131,6 @@ def test_what_cannot_run_is_a_failure_that_says_why(run, source, message):
     assert message in run(source).error
 
 
-@needs_builder
 def test_leaving_from_a_callback_ends_the_program_with_one_report(run):
     ran = run("""
         import asyncio, sys
@@ -152,13 +141,11 @@ def test_leaving_from_a_callback_ends_the_program_with_one_report(run):
     assert ran.error.endswith("SystemExit: 4") and ran.output == []
 
 
-@needs_builder
 def test_every_instance_draws_its_own_numbers(run):
     source = "import random, uuid\nasync def main(): return f'{random.random()} {uuid.uuid4()}'"
     assert len({part for _ in range(3) for part in run(source).returned.split()}) == 6
 
 
-@needs_builder
 def test_instances_share_nothing(run):
     source = """
         import inferlet
@@ -169,14 +156,12 @@ def test_instances_share_nothing(run):
     assert [run(source).returned for _ in range(2)] == ["1", "1"]
 
 
-@needs_builder
 def test_modules_travel_with_a_program(run):
     helper = ("helper.py", "def fail():\n    raise ValueError('x')  # in the helper\n")
     ran = run("import helper\nasync def main():\n    helper.fail()", helper)
     assert 'File "helper.py", line 2, in fail\n    raise ValueError' in ran.error
 
 
-@needs_builder
 def test_asyncio_works(run):
     ran = run("""
         import asyncio
@@ -199,7 +184,6 @@ def test_asyncio_works(run):
     assert ran.returned == "[3, 1, 2]"
 
 
-@needs_builder
 def test_errors_that_nobody_awaits_are_shown(run):
     ran = run("""
         import asyncio
@@ -213,7 +197,6 @@ def test_errors_that_nobody_awaits_are_shown(run):
     assert "never retrieved" in shown and 'raise ValueError("lost")' in shown and "inferlet_guest" not in shown
 
 
-@needs_builder
 def test_calls_cross_with_all_kinds_of_values(run):
     dist, seen = wc.Record(), {}
     dist.ids, dist.probs, dist.rest = [3, 1], [0.5, 0.25], 0.25
@@ -260,7 +243,6 @@ def test_calls_cross_with_all_kinds_of_values(run):
     assert (seen["mask"]["rows"], seen["mask"]["cols"], bytes(seen["mask"]["data"])) == (1, 3, b"\5")
 
 
-@needs_builder
 def test_refusals_of_the_server_are_the_errors_of_the_sdk(run):
     def refuse(*_):
         raise Refused("resource", "the pool is dry")
@@ -279,7 +261,6 @@ def test_refusals_of_the_server_are_the_errors_of_the_sdk(run):
     assert ran.returned == "resource the pool is dry"
 
 
-@needs_builder
 def test_chat_templates_are_rendered(run):
     ran = run("""
         from inferlet import render_chat
@@ -290,7 +271,6 @@ def test_chat_templates_are_rendered(run):
     assert ran.returned == "<u>c"
 
 
-@needs_builder
 def test_a_component_can_hold_its_program_and_packages(cache, install):
     install("acme-pure", {"acme_pure": "def shout(text):\n    return text.upper() + '!'\n"}, {})
     record_files("acme-pure", ["acme_pure.py"])
@@ -348,7 +328,6 @@ def test_a_missing_builder_is_an_error_that_names_the_package(tmp_path, monkeypa
         build_interpreter(TRAITS, tmp_path)
 
 
-@needs_builder
 def test_a_build_that_fails_shows_the_last_lines_and_leaves_nothing(tmp_path):
     (tmp_path / "wit").mkdir()
     (tmp_path / "code").mkdir()
