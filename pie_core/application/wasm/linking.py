@@ -18,7 +18,9 @@ from wasmtime.component import Component, FuncType, Linker, RecordType, Resource
 
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import VALUE_SIZE
-from pie_core.application.wasm.values import Failed, Lower, lift_from, lower_to
+from pie_core.application.wasm.lift import lift_from
+from pie_core.application.wasm.lower import Lower, lower_to
+from pie_core.application.wasm.values import Failed
 from pie_core.errors import PieError, ProgramError
 
 _CONTINUATION = struct.Struct("<QQQ")  # callback, its argument, finalizer
