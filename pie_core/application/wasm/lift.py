@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from ctypes import byref, c_void_p, string_at
+from ctypes import byref, c_void_p
 from typing import Any
 
 from wasmtime.component import _types as wit
 
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import ENTRY_SIZE, VALUE_SIZE
-from pie_core.application.wasm.values import NUMBERS, PAIR, SMALL, Failed, Record, u8, u64
+from pie_core.application.wasm.values import MEMORY, NUMBERS, SMALL, Failed, Record, read_pair, read_u64
 
 Lift = Callable[[int, int], Any]
 """(context, address) -> value."""
@@ -21,22 +21,22 @@ def lift_from(kind: Any) -> Lift:
     """A reader for values of a reflected type. Raises `TypeError` for types that no call of ours carries."""
     number = NUMBERS.get(type(kind))
     if number is not None:
-        read = number[1].from_address
-        return lambda context, at: read(at + 8).value
+        read = struct.Struct(f"<{number[1]}").unpack_from
+        return lambda context, at: read(MEMORY, at + 8)[0]
     match kind:
         case wit.String() | wit.EnumType():
             return _lift_text
         case wit.ListType():
             element = NUMBERS.get(type(kind.element))
-            return _lift_list(kind.element) if element is None else _lift_numbers(element[2])
+            return _lift_list(kind.element) if element is None else _lift_numbers(element[1])
         case wit.TupleType():
             parts = [(lift_from(part), place * VALUE_SIZE) for place, part in enumerate(kind.elements)]
-            return lambda context, at: tuple([lift(context, u64(at + 16).value + by) for lift, by in parts])
+            return lambda context, at: tuple([lift(context, read_u64(MEMORY, at + 16)[0] + by) for lift, by in parts])
         case wit.RecordType():
             return _lift_record(kind)
         case wit.OptionType():
             lift = lift_from(kind.payload)
-            return lambda context, at: lift(context, there) if (there := u64(at + 8).value) else None
+            return lambda context, at: lift(context, there) if (there := read_u64(MEMORY, at + 8)[0]) else None
         case wit.ResultType():
             return _lift_result(kind)
         case wit.OwnType() | wit.BorrowType():
@@ -45,29 +45,29 @@ def lift_from(kind: Any) -> Lift:
 
 
 def _lift_text(context: int, at: int) -> str:
-    size, data = PAIR.unpack(string_at(at + 8, 16))
-    return string_at(data, size).decode()
+    size, data = read_pair(MEMORY, at + 8)
+    return str(MEMORY[data : data + size], "utf-8")
 
 
 def _lift_numbers(code: str) -> Lift:
     width = struct.calcsize(f"<{code}")
     one = f"8x{code}{24 - width}x"
-    small: dict[int, struct.Struct] = {}
+    small: dict[int, Callable[..., tuple[Any, ...]]] = {}
     is_bytes = code == "B"
 
     def lift(context: int, at: int) -> Any:
-        size, data = PAIR.unpack(string_at(at + 8, 16))
+        size, data = read_pair(MEMORY, at + 8)
         if size == 0:
             return b"" if is_bytes else []
-        raw = string_at(data, VALUE_SIZE * size)
         if is_bytes:
-            return raw[8::VALUE_SIZE]
+            return bytes(MEMORY[data + 8 : data + VALUE_SIZE * size : VALUE_SIZE])
         if size <= SMALL:
-            layout = small.get(size)
-            if layout is None:
-                layout = small[size] = struct.Struct("<" + one * size)
-            return list(layout.unpack(raw))
-        return memoryview(raw).cast(code)[8 // width :: VALUE_SIZE // width].tolist()  # type: ignore[call-overload]
+            read = small.get(size)
+            if read is None:
+                read = small[size] = struct.Struct("<" + one * size).unpack_from
+            return list(read(MEMORY, data))
+        raw = MEMORY[data : data + VALUE_SIZE * size].cast(code)  # type: ignore[call-overload]
+        return raw[8 // width :: VALUE_SIZE // width].tolist()
 
     return lift
 
@@ -76,7 +76,7 @@ def _lift_list(element: Any) -> Lift:
     lift_one = lift_from(element)
 
     def lift(context: int, at: int) -> list[Any]:
-        size, data = PAIR.unpack(string_at(at + 8, 16))
+        size, data = read_pair(MEMORY, at + 8)
         return [lift_one(context, data + place * VALUE_SIZE) for place in range(size)]
 
     return lift
@@ -89,7 +89,7 @@ def _lift_record(kind: Any) -> Lift:
     ]
 
     def lift(context: int, at: int) -> Record:
-        data = u64(at + 16).value
+        data = read_u64(MEMORY, at + 16)[0]
         return Record({name: lift_one(context, data + by) for name, lift_one, by in fields})
 
     return lift
@@ -100,7 +100,7 @@ def _lift_result(kind: Any) -> Lift:
     bad = None if kind.err is None else lift_from(kind.err)
 
     def lift(context: int, at: int) -> Any:
-        is_good, there = u8(at + 8).value, u64(at + 16).value
+        is_good, there = MEMORY[at + 8], read_u64(MEMORY, at + 16)[0]
         side = good if is_good else bad
         value = None if side is None else side(context, there)
         return value if is_good else Failed(value)
@@ -110,7 +110,7 @@ def _lift_result(kind: Any) -> Lift:
 
 def _lift_resource(context: int, at: int) -> int:
     found = c_void_p()
-    ffi.take_error(ffi.resource_to_host(context, u64(at + 8).value, byref(found)))
+    ffi.take_error(ffi.resource_to_host(context, read_u64(MEMORY, at + 8)[0], byref(found)))
     number = int(ffi.resource_number(found))
     ffi.delete_resource(found)
     return number

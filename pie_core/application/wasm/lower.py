@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Sequence
-from ctypes import addressof, byref, c_void_p, memmove, memset
+from ctypes import addressof, byref, c_void_p, memset
 from typing import Any
 
 from wasmtime.component import ResourceType
@@ -13,10 +13,11 @@ from wasmtime.component import _types as wit
 
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import ENTRY_SIZE, KINDS, VALUE, VALUE_SIZE
-from pie_core.application.wasm.values import NUMBERS, SMALL, Failed, u8, u64
+from pie_core.application.wasm.values import MEMORY, NUMBERS, SMALL, Failed, read_u64, write_pair, write_u64
 
 Lower = Callable[[int, Any, int], None]
 """(context, value, address)."""
+_write_result = struct.Struct("<QQQ").pack_into
 ResourceNumber = Callable[[ResourceType], int]
 
 
@@ -24,14 +25,14 @@ def lower_to(kind: Any, number_of: ResourceNumber) -> Lower:
     """A writer for values of a reflected type; `number_of` tells a resource type's number on the host."""
     number = NUMBERS.get(type(kind))
     if number is not None:
-        return _lower_number(*number[:2])
+        return _lower_number(*number)
     match kind:
         case wit.String() | wit.EnumType():
             return _lower_text(KINDS["STRING" if isinstance(kind, wit.String) else "ENUM"])
         case wit.ListType():
             element = NUMBERS.get(type(kind.element))
             if element is not None:
-                return _lower_numbers(element[0], element[2])
+                return _lower_numbers(*element)
             return _lower_list(lower_to(kind.element, number_of))
         case wit.TupleType():
             return _lower_tuple([lower_to(part, number_of) for part in kind.elements])
@@ -52,12 +53,11 @@ def lower_to(kind: Any, number_of: ResourceNumber) -> Lower:
     raise TypeError(f"the host cannot pass values of type {type(kind).__name__}")
 
 
-def _lower_number(kind: int, c_type: Any) -> Lower:
-    write = c_type.from_address
+def _lower_number(kind: int, code: str) -> Lower:
+    write = struct.Struct(f"<Q{code}").pack_into
 
     def lower(context: int, value: Any, at: int) -> None:
-        u8(at).value = kind
-        write(at + 8).value = value
+        write(MEMORY, at, kind, value)
 
     return lower
 
@@ -65,8 +65,8 @@ def _lower_number(kind: int, c_type: Any) -> Lower:
 def _lower_text(kind: int) -> Lower:
     def lower(context: int, value: str, at: int) -> None:
         raw = value.encode()
-        u8(at).value = kind
         ffi.new_bytes(at + 8, len(raw), raw)
+        write_u64(MEMORY, at, kind)
 
     return lower
 
@@ -74,32 +74,28 @@ def _lower_text(kind: int) -> Lower:
 def _lower_numbers(kind: int, code: str) -> Lower:
     width = struct.calcsize(f"<{code}")
     one = f"Q{code}{24 - width}x"
-    small: dict[int, struct.Struct] = {}
+    small: dict[int, Callable[..., None]] = {}
     start, stride = 8 // width, VALUE_SIZE // width
     of_list = KINDS["LIST"]
 
     def lower(context: int, value: Any, at: int) -> None:
         size = len(value)
-        raw: bytes | bytearray
+        data = _blank_list(of_list, at, size)
         if size <= SMALL:
-            layout = small.get(size)
-            if layout is None:
-                layout = small[size] = struct.Struct("<" + one * size)
+            write = small.get(size)
+            if write is None:
+                write = small[size] = struct.Struct("<" + one * size).pack_into
             parts = [kind] * (2 * size)
             parts[1::2] = value
-            raw = layout.pack(*parts)
+            write(MEMORY, data, *parts)
+            return
+        there = MEMORY[data : data + VALUE_SIZE * size]
+        there[::VALUE_SIZE] = bytes([kind]) * size
+        if code == "B":
+            there[8::VALUE_SIZE] = value if isinstance(value, bytes) else bytes(value)
         else:
-            raw = bytearray(VALUE_SIZE * size)
-            raw[::VALUE_SIZE] = bytes([kind]) * size
-            if code == "B":
-                raw[8::VALUE_SIZE] = value
-            else:
-                fitting = value if isinstance(value, array) and value.typecode == code else array(code, value)
-                memoryview(raw).cast(code)[start::stride] = memoryview(fitting)  # type: ignore[call-overload]
-            raw = bytes(raw)
-        ffi.new_list(at + 8, size)
-        memmove(u64(at + 16).value, raw, VALUE_SIZE * size)
-        u8(at).value = of_list
+            fitting = value if isinstance(value, array) and value.typecode == code else array(code, value)
+            there.cast(code)[start::stride] = memoryview(fitting)  # type: ignore[call-overload]
 
     return lower
 
@@ -127,9 +123,9 @@ def _lower_record(fields: list[tuple[str, Lower]]) -> Lower:
 
     def lower(context: int, value: Any, at: int) -> None:
         ffi.new_record(at + 8, len(named))
-        there = u64(at + 16).value
+        there = read_u64(MEMORY, at + 16)[0]
         memset(there, 0, ENTRY_SIZE * len(named))
-        u8(at).value = KINDS["RECORD"]
+        write_u64(MEMORY, at, KINDS["RECORD"])
         for attribute, raw, lower_one in named:
             ffi.new_bytes(there, len(raw), raw)
             lower_one(context, getattr(value, attribute), there + 16)
@@ -141,9 +137,9 @@ def _lower_record(fields: list[tuple[str, Lower]]) -> Lower:
 def _blank_list(kind: int, at: int, size: int) -> int:
     """Make a list or tuple of `size` false values, which are safe to free if a later step fails; their address."""
     ffi.new_list(at + 8, size)
-    data: int = u64(at + 16).value
+    data: int = read_u64(MEMORY, at + 16)[0]
     memset(data, 0, VALUE_SIZE * size)
-    u8(at).value = kind
+    write_u64(MEMORY, at, kind)
     return data
 
 
@@ -160,8 +156,7 @@ def _boxed(lower_one: Lower | None, context: int, value: Any) -> int:
 def _lower_option(lower_one: Lower) -> Lower:
     def lower(context: int, value: Any, at: int) -> None:
         there = 0 if value is None else _boxed(lower_one, context, value)
-        u8(at).value = KINDS["OPTION"]
-        u64(at + 8).value = there
+        write_pair(MEMORY, at, KINDS["OPTION"], there)
 
     return lower
 
@@ -170,9 +165,7 @@ def _lower_result(good: Lower | None, bad: Lower | None) -> Lower:
     def lower(context: int, value: Any, at: int) -> None:
         failed = type(value) is Failed
         there = _boxed(bad, context, value.error) if failed else _boxed(good, context, value)
-        u8(at).value = KINDS["RESULT"]
-        u64(at + 8).value = not failed
-        u64(at + 16).value = there
+        _write_result(MEMORY, at, KINDS["RESULT"], not failed, there)
 
     return lower
 
@@ -182,9 +175,9 @@ def _lower_variant(cases: dict[str, Lower | None]) -> Lower:
         name, payload = value
         there = _boxed(cases[name], context, payload)
         raw = name.encode()
-        u8(at).value = KINDS["VARIANT"]
         ffi.new_bytes(at + 8, len(raw), raw)
-        u64(at + 24).value = there
+        write_u64(MEMORY, at + 24, there)
+        write_u64(MEMORY, at, KINDS["VARIANT"])
 
     return lower
 
@@ -195,7 +188,6 @@ def _lower_resource(of_type: int) -> Lower:
         error = ffi.resource_from_host(context, made, byref(found))
         ffi.delete_resource(made)
         ffi.take_error(error)
-        u8(at).value = KINDS["RESOURCE"]
-        u64(at + 8).value = found.value or 0
+        write_pair(MEMORY, at, KINDS["RESOURCE"], found.value or 0)
 
     return lower

@@ -27,22 +27,25 @@ from wasmtime.component import _types as wit
 from pie_core.application.wasm.ffi import KINDS
 
 SMALL = 64  # elements
-PAIR = struct.Struct("<QQ")
-NUMBERS: dict[type, tuple[int, Any, str]] = {  # type -> (kind, C type, struct code)
-    wit.S8: (KINDS["S8"], ctypes.c_int8, "b"),
-    wit.U8: (KINDS["U8"], ctypes.c_uint8, "B"),
-    wit.S16: (KINDS["S16"], ctypes.c_int16, "h"),
-    wit.U16: (KINDS["U16"], ctypes.c_uint16, "H"),
-    wit.S32: (KINDS["S32"], ctypes.c_int32, "i"),
-    wit.U32: (KINDS["U32"], ctypes.c_uint32, "I"),
-    wit.S64: (KINDS["S64"], ctypes.c_int64, "q"),
-    wit.U64: (KINDS["U64"], ctypes.c_uint64, "Q"),
-    wit.F32: (KINDS["F32"], ctypes.c_float, "f"),
-    wit.F64: (KINDS["F64"], ctypes.c_double, "d"),
-    wit.Bool: (KINDS["BOOL"], ctypes.c_bool, "?"),
+NUMBERS: dict[type, tuple[int, str]] = {  # type -> (kind, struct code)
+    wit.S8: (KINDS["S8"], "b"),
+    wit.U8: (KINDS["U8"], "B"),
+    wit.S16: (KINDS["S16"], "h"),
+    wit.U16: (KINDS["U16"], "H"),
+    wit.S32: (KINDS["S32"], "i"),
+    wit.U32: (KINDS["U32"], "I"),
+    wit.S64: (KINDS["S64"], "q"),
+    wit.U64: (KINDS["U64"], "Q"),
+    wit.F32: (KINDS["F32"], "f"),
+    wit.F64: (KINDS["F64"], "d"),
+    wit.Bool: (KINDS["BOOL"], "?"),
 }
-u64 = ctypes.c_uint64.from_address
-u8 = ctypes.c_uint8.from_address
+MEMORY = memoryview((ctypes.c_ubyte * (1 << 47)).from_address(0)).cast("B")
+"""This process's address space: `unpack_from(MEMORY, address)` costs a fifth of what a ctypes object does."""
+read_u64 = struct.Struct("<Q").unpack_from
+read_pair = struct.Struct("<QQ").unpack_from
+write_u64 = struct.Struct("<Q").pack_into
+write_pair = struct.Struct("<QQ").pack_into
 
 
 class Failed:
