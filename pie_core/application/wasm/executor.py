@@ -1,4 +1,8 @@
-"""Runs the fibers of all guests on the event loop's thread: who can run, runs in turn, for one time slice at most."""
+"""Runs the fibers of all guests on the event loop's thread, in turns.
+
+A guest that was woken runs first, until it suspends or has computed for `_GRACE_S`: all of them in one turn, so that
+what they enqueue meets in one wave. From then on it is one of those that compute, which share what is left.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ import wasmtime
 from pie_core.application.wasm.guest import Guest
 from pie_core.errors import ResourceError
 
-_TICK_S = 0.002  # of the epoch: a guest that computes gives way after one to two ticks
-_TURN_S = 0.005  # of guests that use up their slices; after it the event loop has its turn. Others all run in one
+_TICK_S = 0.002  # of the epoch: a guest that computes comes back to us after one to two ticks, by the clock
+_GRACE_S = 0.004  # of computing, not of the clock: a busy machine must not make a guest look like one that computes
+_TURN_S = 0.005  # of those that compute; after it the event loop has its turn
 
 
 class Executor:
@@ -22,7 +27,8 @@ class Executor:
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         self.guest: Guest | None = None
-        self._runnable: deque[Guest] = deque()
+        self._woken: deque[Guest] = deque()
+        self._computing: deque[Guest] = deque()
         self._queued: set[Guest] = set()
         self._arrivals: dict[Guest, asyncio.Future[Any]] = {}
         self._scheduled = False
@@ -45,7 +51,7 @@ class Executor:
         """Something that a guest may wait for has come."""
         if guest not in self._queued and guest in self._arrivals:
             self._queued.add(guest)
-            self._runnable.append(guest)
+            self._woken.append(guest)
             self._schedule()
 
     def close(self) -> None:
@@ -60,47 +66,60 @@ class Executor:
     def _turn(self) -> None:
         self._scheduled = False
         self._ticker.busy.set()
-        computed = 0.0
-        for _ in range(len(self._runnable)):
-            guest = self._runnable.popleft()
-            self._queued.discard(guest)
-            arrival = self._arrivals.get(guest)
-            if arrival is not None and not arrival.done():  # neither ended nor stopped meanwhile
-                started = time.perf_counter()
-                if self._step(guest, arrival):
-                    computed += time.perf_counter() - started
-            if computed > _TURN_S:
+        for _ in range(len(self._woken)):
+            self._run_next(self._woken, _GRACE_S)
+        until = time.perf_counter() + _TURN_S
+        for _ in range(len(self._computing)):
+            self._run_next(self._computing, 0.0)
+            if time.perf_counter() > until:
                 break
-        if self._runnable:
+        if self._woken or self._computing:
             self._schedule()
         else:
             self._ticker.busy.clear()
 
-    def _step(self, guest: Guest, arrival: asyncio.Future[Any]) -> bool:
-        """Run a guest until it suspends or ends, or for a time slice; True if it would have gone on."""
-        started = time.thread_time()
-        ended, result = False, None
+    def _run_next(self, line: deque[Guest], grace_s: float) -> None:
+        guest = line.popleft()
+        self._queued.discard(guest)
+        arrival = self._arrivals.get(guest)
+        if arrival is None or arrival.done():  # it has ended or was stopped meanwhile
+            return
         try:
-            if self._resume(guest):
-                self.guest = guest
-                ended = guest.poll()
-                result = guest.result() if ended else None
+            goes_on = self._run_guest(guest, arrival, grace_s)
         except BaseException as fault:  # a guest leaves by an exception that is no `Exception`
             if not arrival.done():
                 arrival.set_exception(fault)
+            return
+        if goes_on and guest not in self._queued:
+            self._queued.add(guest)
+            self._computing.append(guest)
+
+    def _run_guest(self, guest: Guest, arrival: asyncio.Future[Any], grace_s: float) -> bool:
+        """Run a guest until it suspends or ends, or has computed for its grace; whether it could go on."""
+        started = guest.cpu_s
+        while self._resume(guest):
+            if self._poll(guest):
+                result = guest.result()
+                if not arrival.done():
+                    arrival.set_result(result)
+                return False
+            if arrival.done():
+                return False
+            if guest.cpu_s > guest.limits.cpu_s:
+                raise ResourceError(_too_much(guest))
+            if guest.cpu_s - started >= grace_s:
+                return guest.suspension is None or guest.suspension.waiting.ready()
+        return False
+
+    def _poll(self, guest: Guest) -> bool:
+        """One stretch of its fiber; whether its operation has ended."""
+        started = time.thread_time()
+        self.guest = guest
+        try:
+            return guest.poll()
         finally:
             self.guest = None
             guest.cpu_s += time.thread_time() - started
-        if arrival.done():
-            return False
-        if ended:
-            arrival.set_result(result)
-        elif guest.cpu_s > guest.limits.cpu_s:
-            arrival.set_exception(ResourceError(_too_much(guest)))
-        elif guest.suspension is None or guest.suspension.waiting.ready():
-            self.wake(guest)
-            return True
-        return False
 
     def _resume(self, guest: Guest) -> bool:
         """Whether it can go on; what it waited for is handed over then."""
