@@ -28,13 +28,6 @@ typedef pie_list_u32_t list_t;
 
 static list_t of(uint32_t *items, size_t count) { return (list_t){items, count}; }
 
-// Wait until a call is done.
-static uint64_t done(uint64_t ticket) {
-  pie_list_u64_t ready = pie_wait((pie_list_u64_t){&ticket, 1});
-  free(ready.ptr);
-  return ticket;
-}
-
 static bool ends_within_a_character(pie_string_t text) {
   return text.len >= 3 && !memcmp(text.ptr + text.len - 3, "\xEF\xBF\xBD", 3);
 }
@@ -76,7 +69,7 @@ outcome_t pie_run(void) {
   DO(pie_dealloc_emb(q, embeds));
   while (count < start + most) {
     uint64_t asked = TRY(pie_get_next_dist(q, last, (pie_option_u32_t){true, 1}));
-    pie_output_text_dist_t dist = TRY(pie_get_next_dist_result(done(asked)));
+    pie_output_text_dist_t dist = TRY(pie_get_next_dist_result(asked));
     uint32_t token = dist.ids.ptr[0];
     free(dist.ids.ptr), free(dist.probs.ptr);
     if (is_among(token, eos_tokens)) break;

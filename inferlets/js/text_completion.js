@@ -2,7 +2,7 @@
 
 import { allocEmb, allocKvpage, deallocEmb, getKvpageSize } from "pie:allocate/allocate@1.0.0";
 import { createQueue, getFlags, modelFacts, modelNames, output } from "pie:core/runtime@1.0.0";
-import { drop, wait } from "pie:core/tickets@1.0.0";
+import { drop } from "pie:core/tickets@1.0.0";
 import { forward } from "pie:forward/forward@1.0.0";
 import { embedTxt } from "pie:input-text/input-text@1.0.0";
 import { getNextDist, getNextDistResult } from "pie:output-text/output-text@1.0.0";
@@ -36,9 +36,7 @@ function complete(flags) {
 
   let shown = "";
   while (tokens.length < end) {
-    const asked = getNextDist(q, last, 1);
-    wait([asked]);
-    const token = getNextDistResult(asked).ids[0];
+    const token = getNextDistResult(getNextDist(q, last, 1)).ids[0];
     if (facts.eos_tokens.includes(token)) break;
     const position = tokens.push(token) - 1;
     const text = detokenize(q, tokens.slice(start));

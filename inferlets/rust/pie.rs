@@ -77,7 +77,6 @@ pub type Ids = Vec<u32>;
 mod core_tickets {
     #[link(wasm_import_module = "pie:core/tickets@1.0.0")]
     extern "C" {
-        pub(super) fn wait(tickets: *const u64, count: usize, ready: *mut super::List<u64>);
         pub(super) fn drop(tickets: *const u64, count: usize);
     }
 }
@@ -219,11 +218,6 @@ pub fn next_ids(q: u32, emb: &[u32], top_k: u32) -> Result<Ids, Error> {
     let ticket = call(|outcome| unsafe {
         text_traits::get_next_dist(q, emb.as_ptr(), emb.len(), true, top_k, outcome)
     })?;
-    let mut ready = MaybeUninit::uninit();
-    unsafe {
-        core_tickets::wait(&ticket, 1, ready.as_mut_ptr());
-        drop(ready.assume_init().into_vec());
-    }
     let dist = call(|outcome| unsafe { text_traits::get_next_dist_result(ticket, outcome) })?;
     drop(dist.probs.into_vec());
     let _ = dist.rest;

@@ -268,18 +268,17 @@ async def main():
 """,
         "^7 refused$",
     ),
-    "a ticket that is not done": finished(
+    "a result that is long in coming": finished(
         """
+import time
 from wit_world.imports import runtime, tickets
 async def main():
-    ticket = runtime.receive()
-    for attempt in (lambda: runtime.receive_result(ticket), lambda: tickets.outcome(ticket)):
-        try: attempt()
-        except Exception as error: print(error)
-        else: return "taken"
-    return "refused"
+    started = time.monotonic()
+    runtime.receive()
+    tickets.outcome(runtime.sleep(0.05))
+    return "slept" if time.monotonic() - started >= 0.05 else "woke early"
 """,
-        "^refused$",
+        "^slept$",
     ),
     "waiting for a ticket never issued": Attack(
         "from wit_world.imports import tickets\nasync def main(): tickets.wait([10**12])",

@@ -48,7 +48,7 @@ def start(declarations):
     return run
 
 
-def test_a_step_of_decoding_crosses_five_times(start):
+def test_a_step_of_decoding_crosses_four_times(start):
     async def main(q):
         inferlet.embed_txt(q, [7], [0], [1])
         inferlet.forward(q, [5], [1], [5], [1])
@@ -59,7 +59,6 @@ def test_a_step_of_decoding_crosses_five_times(start):
         ("embed_txt", 3, [7], [0], [1]),
         ("forward", 3, [5], [1], [5], [1], None),
         ("get_next_dist", 3, [1], 2),
-        ("wait", [3]),
         ("get_next_dist_result", 3),
     ]
     assert (dist.ids, dist.probs, dist.rest) == ([4, 2], [0.5, 0.25], 0.25)
@@ -72,6 +71,36 @@ def test_what_waits_together_is_waited_for_together(start):
     guest, dists = start(main, get_next_dist_result=lambda ticket: DIST)
     assert len(dists) == 8
     assert [c for c in guest.imports.crossings if c[0] == "wait"] == [("wait", list(range(1, 9)))]
+
+
+def test_a_task_that_is_not_alone_does_not_hold_up_the_others(start):
+    async def main(q):
+        order = []
+
+        async def other():
+            order.append("other")
+
+        task = asyncio.create_task(other())
+        await inferlet.get_next_dist(q, [1])
+        order.append("main")
+        await task
+        return order
+
+    guest, order = start(main, get_next_dist_result=lambda ticket: DIST)
+    assert order == ["other", "main"]
+    assert guest.imports.names() == ["get_next_dist", "wait", "get_next_dist_result"]
+
+
+def test_a_task_that_cancelled_itself_does_not_get_the_result(start):
+    async def main(q):
+        asyncio.current_task().cancel()
+        try:
+            await inferlet.get_next_dist(q, [1])
+        except asyncio.CancelledError:
+            return "cancelled"
+
+    _, found = start(main, get_next_dist_result=lambda ticket: DIST)
+    assert found == "cancelled"
 
 
 def test_a_result_may_be_awaited_by_many_and_again(start):

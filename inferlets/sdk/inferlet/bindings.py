@@ -38,7 +38,10 @@ def source_of(declaration: Declaration) -> str:
     lines = [f"def {name}({', '.join(first + parameters)}):", f"    {declaration['doc']!r}"]
     if target == "queue":
         lines.append("    if type(q) is not _Queue: raise _wrong_queue(q)")
-    lines += [f"    if type({p}) is not list: {p} = _many({p}, {where!r})" for p, where in lists.items()]
+    lines += [
+        f"    if type({p}) is not list: {p} = [{p}] if isinstance({p}, int) else _many({p}, {where!r})"
+        for p, where in lists.items()
+    ]
     if declaration["future"]:
         lines.append(f"    return _Future(_host(), {call}, _convert)")
     else:

@@ -59,7 +59,7 @@ class Ticket:
         return self._finished
 
     def result(self) -> Any:
-        """See `inferlet.host.Ticket.result`."""
+        """See `inferlet.host.Ticket.result`. Suspends the whole program if it is not done."""
         if not self._finished:
             self._error: PieError | None = None
             self._value: Any = None
@@ -133,9 +133,9 @@ class GuestHost:
             self.loop.call_soon(self._release, release)
 
     async def wait(self, ticket: AnyTicket) -> Any:
-        """See `inferlet.host.Host.wait`."""
+        """See `inferlet.host.Host.wait`. While no other task can run, taking the result is what suspends."""
         assert isinstance(ticket, Ticket)
-        if not ticket.finished:
+        if not ticket.finished and not self.loop.is_alone():
             arrived = self.loop.arrival(ticket.number)
             try:
                 await arrived
@@ -144,6 +144,8 @@ class GuestHost:
                 if alone and isinstance(ticket, MessageTicket):
                     ticket.give_up()
                 raise
+        elif self.dropped:
+            self._let_go()
         return ticket.result()
 
     # for the loop
@@ -151,10 +153,13 @@ class GuestHost:
     def wait_any(self, tickets: list[int]) -> list[int]:
         """See `inferlet_guest.loop.Tickets.wait_any`."""
         if self.dropped:
-            dropped, self.dropped = self.dropped, []
-            self._drop(dropped)
+            self._let_go()
         done: list[int] = self._wait(tickets)
         return done
+
+    def _let_go(self) -> None:
+        dropped, self.dropped = self.dropped, []
+        self._drop(dropped)
 
     def sleep(self, seconds: float) -> int:
         """See `inferlet_guest.loop.Tickets.sleep`."""

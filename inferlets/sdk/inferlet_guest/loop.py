@@ -102,6 +102,13 @@ class Loop(asyncio.AbstractEventLoop):
         del self._waiting[ticket]
         return True
 
+    def is_alone(self) -> bool:
+        """Whether nothing can happen in the program before the task that runs goes on."""
+        if self._ready or self._waiting or self._next_timer() is not None:
+            return False
+        task = asyncio.current_task(self)
+        return task is not None and not task.cancelling()
+
     def look(self, ticket: int) -> bool:
         """Whether a ticket is done. Lets the server go on for a moment."""
         pause = self._tickets.sleep(0.0)

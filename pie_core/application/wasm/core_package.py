@@ -34,14 +34,13 @@ TICKETS = Interface(
             "wait",
             (("tickets", ListOf(U64)),),
             ListOf(U64),
-            "Suspend until at least one of these tickets is done; those that are. The only call that suspends (WASI's\n"
-            "poll apart).",
+            "Suspend until at least one of these tickets is done; those that are.",
         ),
         Function(
             "outcome",
             (("ticket", U64),),
             ResultOf(None, ERROR),
-            "The outcome of a ticket of a call that returns nothing. Done with then. Not done yet: error.",
+            "The outcome of a ticket of a call that returns nothing; suspends until it is there. Done with then.",
         ),
         Function(
             "drop",

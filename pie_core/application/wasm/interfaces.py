@@ -10,7 +10,7 @@ from pie_core.application.interface import is_future
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.wasm.linking import HostFunction, Interface
 from pie_core.application.wasm.session import Session
-from pie_core.application.wasm.tickets import WaitingForTickets
+from pie_core.application.wasm.tickets import WaitingForResult, WaitingForTickets
 from pie_core.application.wasm.wit import kebab
 from pie_core.command import Call
 from pie_core.errors import ArgumentError
@@ -38,7 +38,7 @@ def host_interfaces(traits: Iterable[Trait]) -> dict[str, Interface]:
     found["pie:core/runtime"] = {**_declared(RUNTIME), "output": _function(Session.show)}
     found["pie:core/tickets"] = {
         "wait": HostFunction(_wait, suspends=True),
-        "outcome": _function(lambda session, number: session.tickets.outcome(number)),
+        "outcome": HostFunction(lambda guest, number: guest.session.tickets.outcome(number), suspends=True),
         "drop": _function(Session.drop),
     }
     found["pie:core/source"] = {"get": _function(lambda session: [SourceFile(*file) for file in session.files])}
@@ -61,7 +61,7 @@ def _declared(trait: Trait) -> Mapping[str, HostFunction]:
         name = kebab(signature.name, trait.name)
         functions[name] = HostFunction(_caller(call))
         if is_future(call) and signature.returns.name != "none":
-            functions[f"{name}-result"] = HostFunction(_taker(signature.name))
+            functions[f"{name}-result"] = HostFunction(_taker(signature.name), suspends=True)
     return functions
 
 
@@ -111,10 +111,10 @@ def _caller(call: type[Call]) -> Callable[..., Any]:
     return by_target[signature.target]
 
 
-def _taker(name: str) -> Callable[..., Any]:
-    def take(guest: Any, number: int) -> Any:
+def _taker(name: str) -> Callable[..., WaitingForResult]:
+    def take(guest: Any, number: int) -> WaitingForResult:
         session: Session = guest.session
-        return session.tickets.take(number, name)
+        return session.tickets.result(number, name)
 
     return take
 

@@ -1,8 +1,9 @@
 """Linking a component to the host: types reflected once, a trampoline for each imported function.
 
 A host function gets the guest that calls and the lifted arguments. A plain one returns its value; a suspending one
-returns a `Waiting`. `PieError` is the error side of a `result<_, error>`, and ends the guest where the function's type
-has none; any other exception is a bug or a trap that is wanted, and ends the guest.
+returns a `Waiting`. `PieError`, of a function or of what it waited for, is the error side of a `result<_, error>`, and
+ends the guest where the function's type has none; any other exception is a bug or a trap that is wanted, and ends the
+guest.
 """
 
 from __future__ import annotations
@@ -34,18 +35,32 @@ class Waiting(Protocol):
         ...
 
     def value(self) -> Any:
-        """What the call returns. Only when ready."""
+        """What the call returns. Only when ready. Raises `PieError`."""
         ...
+
+
+class _Refused:
+    """A call that failed before there was anything to wait for."""
+
+    def __init__(self, error: PieError) -> None:
+        self._error = error
+
+    def ready(self) -> bool:
+        return True
+
+    def value(self) -> Any:
+        raise self._error
 
 
 class Suspension:
     """A suspended call: where its result goes, and the flag that wasmtime looks at."""
 
-    __slots__ = ("_context", "_flag", "_lower", "_results", "waiting")
+    __slots__ = ("_context", "_flag", "_lower", "_results", "_tells_errors", "waiting")
 
-    def __init__(self, waiting: Waiting, lower: Lower | None, context: int, results: int) -> None:
+    def __init__(self, waiting: Waiting, lower: Lower | None, tells_errors: bool, context: int, results: int) -> None:
         self.waiting = waiting
         self._lower = lower
+        self._tells_errors = tells_errors
         self._context = context
         self._results = results
         self._flag = (c_char * 2)()
@@ -57,8 +72,14 @@ class Suspension:
 
     def resume(self) -> None:
         """Write the result; the next poll goes on in the guest."""
+        try:
+            value = self.waiting.value()
+        except PieError as error:
+            if not self._tells_errors:
+                raise
+            value = _failed(error)
         if self._lower is not None:
-            self._lower(self._context, self.waiting.value(), self._results)
+            self._lower(self._context, value, self._results)
         self._flag[0] = b"\1"
 
 
@@ -188,7 +209,7 @@ class LinkedComponent:
                 except PieError as error:
                     if not tells_errors:
                         raise
-                    value = Failed(ErrorRecord(error.code, str(error)))
+                    value = _failed(error)
                 if lower is not None:
                     lower(context, value, results)
             except BaseException as fault:
@@ -200,6 +221,7 @@ class LinkedComponent:
     def _suspending(self, kind: FuncType, run: Callable[..., Waiting]) -> Callable[..., None]:
         lifts, lower = self._converters(kind)
         current = self._current
+        tells_errors = _tells_errors(kind)
 
         def callback(
             _: Any,
@@ -209,13 +231,18 @@ class LinkedComponent:
             ___: int,
             results: int,
             ____: int,
-            error: int,
+            fault_at: int,
             continuation: int,
         ) -> None:
             guest = current.guest
             try:
-                waiting = run(guest, *[lift(context, arguments + by) for lift, by in lifts])
-                suspension = Suspension(waiting, lower, context, results)
+                try:
+                    waiting = run(guest, *[lift(context, arguments + by) for lift, by in lifts])
+                except PieError as error:
+                    if not tells_errors:
+                        raise
+                    waiting = _Refused(error)
+                suspension = Suspension(waiting, lower, tells_errors, context, results)
                 memmove(continuation, _CONTINUATION.pack(ffi.CONTINUE_WHEN, suspension.address, 0), _CONTINUATION.size)
                 if waiting.ready():
                     suspension.resume()
@@ -223,7 +250,7 @@ class LinkedComponent:
                 else:
                     guest.suspension = suspension
             except BaseException as fault:
-                c_uint64.from_address(error).value = _trap(guest, fault)
+                c_uint64.from_address(fault_at).value = _trap(guest, fault)
 
         return callback
 
@@ -245,6 +272,10 @@ class LinkedComponent:
             return 0
 
         return callback
+
+
+def _failed(error: PieError) -> Failed:
+    return Failed(ErrorRecord(error.code, str(error)))
 
 
 def _tells_errors(kind: FuncType) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError, HandleError, ResourceError
+from pie_core.errors import HandleError, ResourceError
 
 _SWEEP = 256  # open tickets from which on it is worth to look for those that nobody need ask about
 _MOST = 65536  # calls under way, and results that a guest may leave lying about
@@ -29,7 +29,7 @@ class Tickets:
         self._open: dict[int, _Entry] = {}
         self._last = 0
         self._sweep_at = _SWEEP  # open tickets
-        self._waiting: WaitingForTickets | None = None
+        self._waiting: WaitingForTickets | WaitingForResult | None = None
 
     def check_room(self) -> None:
         """Raise `ResourceError` when too many results were not taken. To be asked before a call that gives a ticket."""
@@ -48,23 +48,19 @@ class Tickets:
         self._open[self._last] = _Entry(ticket, call)
         return self._last
 
-    def take(self, number: int, call: str) -> Any:
-        """The result of a ticket of `call`, which is gone then. Raises its error."""
+    def result(self, number: int, call: str) -> WaitingForResult:
+        """What a guest that takes the result of a ticket of `call` is suspended for. The ticket is gone then."""
         entry = self._open.get(number)
         if entry is None or entry.call != call:
             raise HandleError(f"{call}: {number} is no ticket of this call, or its result was taken before")
-        if not entry.ticket.done:
-            raise ArgumentError(f"{call}: ticket {number} is not done; wait for it first")
-        del self._open[number]
-        return entry.ticket.result()
+        return self._result(number, entry)
 
-    def outcome(self, number: int) -> None:
+    def outcome(self, number: int) -> WaitingForResult:
         """The same for a call without a result. A ticket that is not known any more went well."""
         entry = self._open.get(number)
         if entry is None:
             self._check_issued(number)
-        else:
-            self.take(number, entry.call)
+        return self._result(number, entry)
 
     def drop(self, numbers: Sequence[int]) -> list[Ticket]:
         """Forget tickets; those that were open."""
@@ -84,9 +80,8 @@ class Tickets:
                 waiting.come = True
             elif entry.ticket.done:
                 waiting.come = True
-            elif not entry.watched:
-                entry.watched = True
-                entry.ticket.watch(lambda _, number=number: self._arrived(number))  # type: ignore[misc]
+            else:
+                self._watch(number, entry)
         self._waiting = None if waiting.come else waiting
         return waiting
 
@@ -98,6 +93,25 @@ class Tickets:
             if entry is None or entry.ticket.done:
                 found.append(number)
         return found
+
+    def taken(self, number: int) -> Any:
+        """The value of a ticket that is done, which is forgotten. Raises its error."""
+        entry = self._open.pop(number, None)
+        return None if entry is None else entry.ticket.result()
+
+    def _result(self, number: int, entry: _Entry | None) -> WaitingForResult:
+        waiting = WaitingForResult(self, number)
+        if entry is None or entry.ticket.done:
+            waiting.come, self._waiting = True, None
+        else:
+            self._watch(number, entry)
+            self._waiting = waiting
+        return waiting
+
+    def _watch(self, number: int, entry: _Entry) -> None:
+        if not entry.watched:
+            entry.watched = True
+            entry.ticket.watch(lambda _: self._arrived(number))
 
     def _check_issued(self, number: int) -> None:
         if not 0 < number <= self._last:
@@ -132,3 +146,20 @@ class WaitingForTickets:
 
     def value(self) -> list[int]:
         return self._tickets.done(self.numbers)
+
+
+class WaitingForResult:
+    """For one ticket, whose result is wanted at once. See `linking.Waiting`."""
+
+    __slots__ = ("_tickets", "come", "numbers")
+
+    def __init__(self, tickets: Tickets, number: int) -> None:
+        self._tickets = tickets
+        self.numbers = (number,)
+        self.come = False
+
+    def ready(self) -> bool:
+        return self.come
+
+    def value(self) -> Any:
+        return self._tickets.taken(self.numbers[0])

@@ -181,7 +181,7 @@ class _Translation:
             return
         yield Function(name, parameters, ResultOf(U64, ERROR), doc, signature.name, "ticket")
         if returns is not None:
-            taken = f"What the ticket of a `{name}` brought. Done with then. Not done yet: error."
+            taken = f"What the ticket of a `{name}` brought; suspends until it is there. Done with then."
             result = ResultOf(returns, ERROR)
             yield Function(f"{name}-result", (("ticket", U64),), result, taken, signature.name, "result")
 
