@@ -64,7 +64,7 @@ class Controller:
     async def __aenter__(self) -> Self:
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
-        tier = make_tier(self._settings.tier, model.known_traits, self._settings.limits, self._progress)
+        tier = make_tier(self._settings, model.known_traits, self._progress)
         self.application = Application(self.models, tier, self._settings.limits)
         return self
 
@@ -84,16 +84,18 @@ class Controller:
         self.application.evicted(space, why)
 
 
-def make_tier(name: TierName, traits: Iterable[Trait], limits: Limits, progress: Progress) -> Tier:
+def make_tier(settings: Settings, traits: Iterable[Trait], progress: Progress) -> Tier:
     """The tier that runs programs. The sandbox is imported only where it is wanted."""
-    if name == "native":
+    if settings.tier == "native":
         return NativeTier()
     from pie_core.application.wasm.cache import ComponentCache
     from pie_core.application.wasm.compile import CompileLimits
+    from pie_core.application.wasm.prebuilt import find_prebuilt
     from pie_core.application.wasm.tier import WasmTier
 
-    most = max(limits.component_bytes, CompileLimits().wasm_bytes)  # the interpreter must fit whatever the limit is
-    cache = ComponentCache(limits=CompileLimits(wasm_bytes=most))
+    # The interpreter must fit whatever the limit is.
+    most = max(settings.limits.component_bytes, CompileLimits().wasm_bytes)
+    cache = ComponentCache(limits=CompileLimits(wasm_bytes=most), prebuilt=find_prebuilt(settings.selection))
     return WasmTier(traits, cache, progress=lambda text: progress(text, None))
 
 

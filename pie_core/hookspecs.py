@@ -45,3 +45,7 @@ class Hooks:
     @hookspec
     def pie_programs(self) -> Path:  # type: ignore[empty-body]
         """Group `pie_core.inferlets`: a directory of programs that can be run by name."""
+
+    @hookspec
+    def pie_interpreters(self) -> Path:  # type: ignore[empty-body]
+        """Group `pie_core.interpreters`: a directory that `application/wasm/prebuilt.py` filled for the package."""

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
 
-Kind = Literal["traits", "backends", "handlers", "models", "inferlets"]
+Kind = Literal["traits", "backends", "handlers", "models", "inferlets", "interpreters"]
 
 HOOKS: dict[Kind, str] = {
     "traits": "pie_trait",
@@ -26,6 +26,7 @@ HOOKS: dict[Kind, str] = {
     "handlers": "pie_handlers",
     "models": "pie_model",
     "inferlets": "pie_programs",
+    "interpreters": "pie_interpreters",
 }
 
 

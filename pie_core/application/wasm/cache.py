@@ -2,7 +2,8 @@
 
 An entry is a directory named after the component's bytes and the engine's settings. It appears and goes by a
 rename, so nobody sees half of one. Its code is run unchecked by wasmtime, so a checksum is compared before, and a
-cache that other users could write to is refused.
+cache that other users could write to is refused. What installed packages bring along (`prebuilt`) is trusted as they
+are, and never changed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from pie_core.inference.backend import Progress
 
 log = structlog.get_logger(__name__)
 
+COMPONENTS = "components"
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 3600.0  # an unfinished entry this old belongs to a server that is gone
 REFUSALS = 1024  # remembered at most
@@ -62,7 +64,7 @@ def default_directory() -> Path:
     """Where compiled components are kept unless an option says otherwise."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
-    return base / "pie-core" / "components"
+    return base / "pie-core" / COMPONENTS
 
 
 class ComponentCache:
@@ -75,15 +77,18 @@ class ComponentCache:
         *,
         max_bytes: int = 4 << 30,  # of native code; the entries unused for longest go first
         refused_s: float = 600.0,  # for this long a refused program is refused without a new trial
+        prebuilt: Sequence[Path] = (),  # directories of packages, laid out as the one that this one lies in
     ) -> None:
         """Make the directory if need be. Raises `ConfigError` if it cannot be used safely."""
         self.directory = _private(directory or default_directory())
         self.limits = limits or CompileLimits()
         self.max_bytes = max_bytes
+        self.prebuilt = tuple(prebuilt)
         self._refused_s = refused_s
         self._fingerprint = fingerprint()
         self._refusals: dict[str, _Refusal] = {}
-        self._verified: dict[str, tuple[int, ...]] = {}  # entries of which the checksum has been compared
+        self._verified: dict[Path, tuple[int, ...]] = {}  # entries of which the checksum has been compared
+        self._unusable: set[Path] = set()  # prebuilt entries that are not for this machine
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(self.limits.at_once)
 
@@ -115,7 +120,7 @@ class ComponentCache:
             return await asyncio.to_thread(_map, engine, compiled), compiled
         except WasmtimeError as error:
             log.warning("component.unusable", component=compiled.digest, error=shorten(str(error)))
-            await asyncio.to_thread(self._remove, compiled.path.parent)
+            await asyncio.to_thread(self._give_up, compiled.path.parent)
         compiled = await self.get(wasm, progress)
         return await asyncio.to_thread(_map, engine, compiled), compiled
 
@@ -156,39 +161,57 @@ class ComponentCache:
     # What follows runs in worker threads, for one digest at a time.
 
     def _find(self, digest: str) -> CompiledComponent | None:
-        """The entry, marked as used. One that is damaged is taken away."""
-        entry = self._entry(digest)
-        if not os.path.lexists(entry):
-            return None
+        """Our entry, marked as used, or else one of a package. One that is damaged is given up."""
+        name = self._name(digest)
+        places = [self.directory, *(directory / COMPONENTS for directory in self.prebuilt)]
+        for entry in (place / name for place in places):
+            if os.path.lexists(entry) and entry not in self._unusable:
+                found = self._open(entry, digest)
+                if found is not None:
+                    return found
+        return None
+
+    def _name(self, digest: str) -> str:
+        return f"{digest}-{self._fingerprint}"
+
+    def _open(self, entry: Path, digest: str) -> CompiledComponent | None:
         try:
             facts = msgspec.json.decode((entry / FACTS).read_bytes(), type=Facts)
             if self._is_sound(entry, facts):
-                os.utime(entry)
+                if self._is_ours(entry):
+                    os.utime(entry)
                 return CompiledComponent(entry / CODE, digest, facts.imports, 0.0)
             reason = "it does not have its checksum"
         except (OSError, ValueError, msgspec.DecodeError) as error:  # ValueError: it is not UTF-8
             reason = str(error)
         log.warning("component.damaged", component=digest, path=str(entry), error=reason)
-        self._remove(entry)
+        self._give_up(entry)
         return None
 
-    def _entry(self, digest: str) -> Path:
-        return self.directory / f"{digest}-{self._fingerprint}"
+    def _is_ours(self, entry: Path) -> bool:
+        return entry.parent == self.directory
+
+    def _give_up(self, entry: Path) -> None:
+        """Have an entry no longer found: ours is taken away, a package's is left as it is."""
+        if self._is_ours(entry):
+            self._remove(entry)
+        else:
+            self._unusable.add(entry)
 
     def _is_sound(self, entry: Path, facts: Facts) -> bool:
         """Whether the code is what the compiler wrote. Compared once, and again if the file has changed."""
         status = (entry / CODE).stat()
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._verified.get(entry.name) == identity:
+        if self._verified.get(entry) == identity:
             return True
         if checksum((entry / CODE).read_bytes(), facts.imports) != facts.checksum:
             return False
-        self._verified[entry.name] = identity
+        self._verified[entry] = identity
         return True
 
     def _publish(self, unfinished: Path, digest: str) -> None:
         """Make a finished directory an entry, unless another server was faster; then make room."""
-        entry = self._entry(digest)
+        entry = self.directory / self._name(digest)
         try:
             unfinished.rename(entry)
         except OSError as error:
@@ -221,7 +244,7 @@ class ComponentCache:
 
     def _remove(self, entry: Path) -> None:
         """Take an entry away at once. Servers that have mapped its code keep it."""
-        self._verified.pop(entry.name, None)
+        self._verified.pop(entry, None)
         grave = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
         with suppress(FileNotFoundError):  # another server was faster
             entry.rename(grave / entry.name)

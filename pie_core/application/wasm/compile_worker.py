@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
-from wasmtime import Engine, WasmtimeError
+from wasmtime import Config, Engine, WasmtimeError
 from wasmtime.component import Component, FuncType, OptionType, RecordType, ResultType, String, ValType
 
 from pie_core.application.wasm.engine import engine_config
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     directory, cpu_s, memory_bytes = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     limit_this_process(cpu_s, memory_bytes)
     try:
-        compile_into(directory, sys.stdin.buffer.read())
+        compile_into(directory, sys.stdin.buffer.read(), engine_config())
     except ProgramError as error:
         sys.stdout.buffer.write(str(error).encode())
         return REFUSED
@@ -65,9 +65,9 @@ def limit_this_process(cpu_s: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-def compile_into(directory: Path, wasm: bytes) -> None:
+def compile_into(directory: Path, wasm: bytes, config: Config) -> None:
     """Write native code and facts. Raises `ProgramError` if this is no component that can be an inferlet."""
-    engine = Engine(engine_config())
+    engine = Engine(config)
     try:
         component = Component(engine, wasm)
     except WasmtimeError as error:

@@ -19,6 +19,11 @@ from pie_core.errors import PieError
 WASMTIME = "50"  # the major version whose C interface, beyond wasmtime's public Python classes, is known to work
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 STDERR = 2
+TARGETS = {
+    ("Linux", "x86_64"): "x86_64-unknown-linux-gnu",
+    ("Linux", "aarch64"): "aarch64-unknown-linux-gnu",
+    ("Darwin", "arm64"): "aarch64-apple-darwin",
+}
 
 SETTINGS: tuple[tuple[str, int], ...] = (
     ("wasm_component_model", True),
@@ -45,6 +50,22 @@ def engine_config() -> wasmtime.Config:
     config = wasmtime.Config()
     for name, value in SETTINGS:
         getattr(ffi, f"wasmtime_config_{name}_set")(config.ptr(), value)
+    return config
+
+
+def portable_config() -> wasmtime.Config:
+    """As `engine_config`, for code that runs on any machine of this one's kind: of its processor it uses the baseline.
+
+    Raises `PieError` where it is not known what wasmtime calls this kind.
+    """
+    target = TARGETS.get((platform.system(), platform.machine()))
+    if target is None:
+        raise PieError(
+            f"code cannot be compiled ahead for all machines like this one ({platform.system()}, "
+            f"{platform.machine()}), only for {', '.join(sorted(TARGETS.values()))}"
+        )
+    config = engine_config()
+    config.target = target  # naming one is what switches the use of this processor's own features off
     return config
 
 

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import structlog
+
 from pie_core.application.interface import describe
 from pie_core.application.program import Program
 from pie_core.application.wasm.bundle import SourceFile, bundle
@@ -38,6 +40,8 @@ _LONGEST_S = 600.0
 _LAST_LINES = 20
 _RUN = "import sys; from componentize_py import script; sys.argv[0] = 'componentize-py'; sys.exit(script())"
 
+log = structlog.get_logger(__name__)
+
 Progress = Callable[[str], None]
 
 
@@ -45,12 +49,14 @@ def _silent(_: str) -> None:
     pass
 
 
-def build_interpreter(traits: Iterable[Trait], cache: Path, progress: Progress = _silent) -> Path:
-    """The interpreter component for these traits, from the cache or built there (about 15 s).
+def build_interpreter(
+    traits: Iterable[Trait], cache: Path, progress: Progress = _silent, prebuilt: Iterable[Path] = ()
+) -> Path:
+    """The interpreter component for these traits, from the cache, from a package's directory or built now (about 15 s).
 
     Raises `PieError` if componentize-py is not installed or fails, `ConfigError` if the cache cannot be written.
     """
-    return _build(list(traits), None, INTERPRETER, cache, progress)
+    return _build(list(traits), None, INTERPRETER, cache, progress, prebuilt)
 
 
 def build_program(
@@ -71,8 +77,14 @@ def build_program(
 
 
 def _build(
-    traits: list[Trait], files: Sequence[SourceFile] | None, world: str, cache: Path, progress: Progress
+    traits: list[Trait],
+    files: Sequence[SourceFile] | None,
+    world: str,
+    cache: Path,
+    progress: Progress,
+    prebuilt: Iterable[Path] = (),
 ) -> Path:
+    traits = sorted(traits, key=lambda trait: trait.name)  # whoever loads the same ones finds the same component
     version = _builder_version()
     with tempfile.TemporaryDirectory(prefix="pie-component-") as made:
         wit, code = Path(made, "wit"), Path(made, "code")
@@ -80,8 +92,10 @@ def _build(
         _gather(code, traits, files)
         key = _key((wit, code), (version, world))
         target = cache / f"{world}-{key}.wasm"
-        if target.exists():
-            return target
+        for found in (directory / target.name for directory in (cache, *prebuilt)):
+            if found.exists():
+                return found
+        log.debug("component.not_prebuilt", wanted=target.name)
         with _lock(cache / f"{world}-{key}.lock"):
             if not target.exists():  # nobody else has built it meanwhile
                 progress(f"building the {world} component for {', '.join(t.name for t in traits)} (once, about 15 s)")

@@ -75,7 +75,7 @@ class WasmTier:
         self._components: OrderedDict[str, Runnable] = OrderedDict()  # by digest, the last used one at the end
 
     async def warm_up(self) -> None:
-        """See `Tier.warm_up`: build, compile and link the interpreter, as far as the cache lacks it."""
+        """See `Tier.warm_up`: build, compile and link the interpreter, as far as cache and packages lack it."""
         await self._python()
 
     async def prepare(self, program: Program) -> Collection[str]:
@@ -137,7 +137,8 @@ class WasmTier:
 
     async def _load_interpreter(self) -> Runnable:
         directory = self._cache.directory.parent
-        wasm = await asyncio.to_thread(build_interpreter, self._traits, directory, self._progress)
+        prebuilt = self._cache.prebuilt
+        wasm = await asyncio.to_thread(build_interpreter, self._traits, directory, self._progress, prebuilt)
         component, compiled = await self._cache.load(
             self._engine, wasm, lambda stage, share: self._progress("compiling the interpreter (once, about 10 s)")
         )
