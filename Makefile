@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WHEELS := . $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml)) ./inferlets ./inferlets/sdk
 CODE   := pie_core plugins inferlets tests benchmarks
 
-.PHONY: run test check lint types bench clean train-model evaluate-model
+.PHONY: run test check lint types bench wheels clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -24,6 +25,9 @@ types: $(STAMP)
 
 bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
 	$(BIN)/python benchmarks/decode.py
+
+wheels: $(STAMP)  ## all distributions, into dist/; one holds the interpreter, built and compiled
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEELS)
 
 train-model: $(STAMP)  ## train the bundled model again, from nothing
 	$(BIN)/python plugins/model_pico/training/train.py
