@@ -1,9 +1,11 @@
-"""What the sandbox costs: calls, decode steps, launches and memory, for 1, 128 and 896 Python programs at once.
+"""What the sandbox costs: calls, forwards, decode steps, launches and memory, for 1, 128 and 896 programs at once.
 
-    python benchmarks/sandbox.py [--guests 1,128,896] [--steps 20]
+    python benchmarks/sandbox.py [--guests 1,128,896] [--steps 20] [--cold / --no-cold]
 
 The backend does nothing (its handlers answer at once), so that what is measured is guests, control layer and event
-loop. Both tiers run the same source, interleaved. Prints JSON lines; times are of this process, on its event loop.
+loop. One program in four forms: Python source, trusted and in the sandbox; as a component made of it; in C. They run
+interleaved. Prints JSON lines; times are of this process, on its event loop. `cold` rows: the first launch there is,
+with an empty cache.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ import asyncio
 import gc
 import logging
 import statistics
+import tempfile
 import time
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
 from pie_traits_text.output_text import Dist
+from programs import BuildError, c_component, python_component, python_source
 from report import emit, machine
 
 from pie_core.application.application import Application
@@ -29,48 +34,17 @@ from pie_core.application.inferlet import Inferlet
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
 from pie_core.application.tier import Tier
+from pie_core.application.wasm.cache import ComponentCache
+from pie_core.application.wasm.prebuilt import find_prebuilt
 from pie_core.application.wasm.tier import WasmTier
 from pie_core.inference.backend import HandlerSpec
 from pie_core.loaded import LoadedModel
+from pie_core.plugins import Selection
 from pie_core.testing import FakeBackend, fake_handlers, fake_model
 
-PROLOGUE = """
-import asyncio, time
-from inferlet import *
-
-async def main():
-    model, steps = get_auto_model(), int(get_arg()[0])
-    q = model.create_queue()
-    pages, emb = alloc_kvpage(q, 2), alloc_emb(q, 1)
-"""
-CALLS = """
-    started = time.perf_counter()
-    for _ in range(2000):
-        get_version()
-    return str((time.perf_counter() - started) / 2000)
-"""
-DECODE = """
-    embed_txt(q, 1, 0, emb)
-    forward(q, pages, emb, pages, emb)
-    send("forward")
-    await receive()
-    for step in range(steps):
-        token = (await get_next_dist(q, emb, 1)).max_index()
-        embed_txt(q, token, step + 1, emb)
-        forward(q, pages, emb, pages, emb)
-"""
-GATHERED = """
-    async def branch(place):
-        mine, own = model.create_queue(), alloc_emb(q, 1)
-        table = alloc_kvpage(q, 2)
-        for step in range(steps):
-            embed_txt(mine, 1, step, own)
-            forward(mine, table, own, table, own)
-            await get_next_dist(mine, own, 1)
-    send("there")
-    await receive()
-    await asyncio.gather(*(branch(place) for place in range(4)))
-"""
+FORMS = ("native", "source", "component", "c")  # the first in the trusted tier, the others in the sandbox
+CALLS = 2000  # of those that are answered at once, by each guest
+LEAST = 64  # guests in all that a figure is taken from
 
 
 class Idle:
@@ -111,81 +85,168 @@ async def next_event(inferlet: Inferlet) -> Any:
     return ticket.result()
 
 
-async def finish(inferlet: Inferlet) -> Ended:
+async def finish(inferlet: Inferlet) -> None:
     """Read to the end."""
     while True:
         event = await next_event(inferlet)
         if isinstance(event, Ended):
             assert event.status == "finished", event.error
-            return event
+            return
 
 
-async def measure(tier: Tier, guests: int, steps: int) -> dict[str, Any]:
-    """One row."""
-    model = idle_model(guests)
-    application = Application({model.info.name: model}, tier)
-    await application.warm_up()
-    calls = await finish(await application.launch(Program("calls", PROLOGUE + CALLS, "calls.py"), ["0"]))
-    decode = Program("decode", PROLOGUE + DECODE, "decode.py")
-    gc.collect()
-    before, started = private_kib(), time.perf_counter()
+@dataclass
+class Work:
+    """Guests that did one kind of work: seconds of each until it was ready, of all to launch, then of all to work."""
 
-    async def begin() -> tuple[Inferlet, float]:
+    ready_s: list[float]
+    launch_s: float
+    wall_s: float
+    cpu_s: float
+    kib: int  # that they took, when all were ready
+    mean_batch: float
+
+
+class Bench:
+    """One form of the program, and what runs it."""
+
+    def __init__(self, tier: Tier, program: Program, guests: int) -> None:
+        self._model = idle_model(guests)
+        self._application = Application({self._model.info.name: self._model}, tier)
+        self._program, self._guests = program, guests
+
+    async def begin(self, kind: str, steps: int) -> tuple[Inferlet, float]:
+        """Launch one and wait until it is ready."""
         launched = time.perf_counter()
-        inferlet = await application.launch(decode, [str(steps)])
-        assert isinstance(await next_event(inferlet), Message)
+        inferlet = await self._application.launch(self._program, [kind, str(steps)])
+        event = await next_event(inferlet)
+        assert isinstance(event, Message), event
         return inferlet, time.perf_counter() - launched
 
-    begun = await asyncio.gather(*(begin() for _ in range(guests)))
-    launch_s = time.perf_counter() - started
-    memory = private_kib() - before
-    wall, cpu = time.perf_counter(), time.process_time()
-    for inferlet, _ in begun:
-        inferlet.deliver("go")
-    await asyncio.gather(*(finish(inferlet) for inferlet, _ in begun))
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    gathered = Program("gathered", PROLOGUE + GATHERED, "gathered.py")
-    counters = model.layer.statistics.calls
-    four = [await application.launch(gathered, [str(steps)]) for _ in range(guests)]
-    for inferlet in four:
-        await next_event(inferlet)
-    at = counters["forward"].commands, counters["forward"].batches
-    for inferlet in four:
-        inferlet.deliver("go")
-    await asyncio.gather(*map(finish, four))
-    batches = counters["forward"].batches - at[1]
-    await application.shut_down("done")
-    model.close()
+    async def work(self, kind: str, steps: int) -> Work:
+        """Launch all, let them go at once, wait for the last."""
+        gc.collect()
+        before, started = private_kib(), time.perf_counter()
+        begun = await asyncio.gather(*(self.begin(kind, steps) for _ in range(self._guests)))
+        launch_s, kib = time.perf_counter() - started, private_kib() - before
+        commands, batches = self._forwards()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for inferlet, _ in begun:
+            inferlet.deliver("go")
+        await asyncio.gather(*(finish(inferlet) for inferlet, _ in begun))
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        done = self._forwards()
+        mean = (done[0] - commands) / max(done[1] - batches, 1)
+        return Work([seconds for _, seconds in begun], launch_s, wall, cpu, kib, mean)
+
+    def _forwards(self) -> tuple[int, int]:
+        """How many there were, and in how many batches."""
+        counter = self._model.layer.statistics.calls.get("forward")
+        return (0, 0) if counter is None else (counter.commands, counter.batches)
+
+    async def repeated(self, kind: str, steps: int) -> list[Work]:
+        """`work`, often enough for a figure."""
+        return [await self.work(kind, steps) for _ in range(max(1, LEAST // self._guests))]
+
+    async def close(self) -> None:
+        """Free all."""
+        await self._application.shut_down("done")
+        self._model.close()
+
+
+def each_us(works: list[Work], count: int) -> dict[str, float]:
+    """Microseconds of wall time and of processor time for each of `count` things done by each guest."""
+    done = sum(len(work.ready_s) for work in works) * count
     return {
-        "benchmark": "sandbox",
-        "tier": tier.name,
-        "guests": guests,
-        "call_us": round(float(calls.value or "nan") * 1e6, 2),
-        "first_forward_ms": round(statistics.median(seconds for _, seconds in begun) * 1e3, 2),
-        "launch_ms_each": round(launch_s / guests * 1e3, 2),
-        "step_us": round(wall / guests / steps * 1e6, 1),
-        "step_cpu_us": round(cpu / guests / steps * 1e6, 1),
-        "kib_per_guest": round(memory / guests, 1),
-        "gathered_mean_batch": round((counters["forward"].commands - at[0]) / batches, 1),
+        "us": round(sum(work.wall_s for work in works) / done * 1e6, 2),
+        "cpu_us": round(sum(work.cpu_s for work in works) / done * 1e6, 2),
     }
+
+
+def named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    """Figures under longer names."""
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
+
+
+async def measure(tier: Tier, program: Program, guests: int, steps: int) -> dict[str, Any]:
+    """One row."""
+    bench = Bench(tier, program, guests)
+    await bench.work("calls", 1)  # whatever is done once is done
+    calls = [await bench.work("calls", CALLS)]
+    forwards, decode = await bench.repeated("forwards", steps), await bench.repeated("decode", steps)
+    gathered = await bench.work("gathered", steps)
+    await bench.close()
+    return {
+        "guests": guests,
+        **named("call", each_us(calls, CALLS)),
+        **named("forward", each_us(forwards, steps)),
+        **named("step", each_us(decode, steps)),
+        "first_forward_ms": round(statistics.median(s for work in decode for s in work.ready_s) * 1e3, 2),
+        "launch_ms_each": round(sum(work.launch_s for work in decode) / guests / len(decode) * 1e3, 2),
+        "kib_per_guest": round(decode[0].kib / guests, 1),
+        "gathered_mean_batch": round(gathered.mean_batch, 1),
+        "steps": steps,
+    }
+
+
+async def measure_cold(program: Program) -> dict[str, Any]:
+    """Seconds from the first launch with an empty cache to the first forward, then those of the second launch."""
+    prebuilt = find_prebuilt(Selection())
+    with tempfile.TemporaryDirectory(prefix="pie-cold-") as directory:
+        cache, model = ComponentCache(Path(directory, "components"), prebuilt=prebuilt), idle_model(1)
+        bench = Bench(WasmTier(model.known_traits, cache), program, 1)
+        model.close()
+        (_, first), (_, second) = await bench.begin("decode", 1), await bench.begin("decode", 1)
+        await bench.close()
+    row: dict[str, Any] = {"first_forward_s": round(first, 3), "second_ms": round(second * 1e3, 2)}
+    if program.wasm is None:
+        row["prebuilt"] = any(path.is_dir() and any(path.iterdir()) for path in prebuilt)
+    return row
+
+
+def programs(forms: Sequence[str]) -> dict[str, Program]:
+    """Those that can be built here; a row for each of the others says why not."""
+    model = idle_model(1)
+    traits = list(model.known_traits)
+    model.close()
+    builders = {"component": lambda: python_component(traits), "c": c_component}
+    found = {}
+    for form in forms:
+        try:
+            found[form] = builders.get(form, python_source)()
+        except BuildError as error:
+            emit({"benchmark": "sandbox", "program": form, "skipped": str(error)})
+    return found
+
+
+async def run(counts: list[int], steps: int, forms: Sequence[str], cold: bool) -> None:
+    """All rows."""
+    built = programs(forms)
+    for form in built if cold else ():
+        if form != "native":
+            emit({"benchmark": "sandbox_cold", "program": form, **await measure_cold(built[form]), **machine()})
+    for count in counts:
+        for form, program in built.items():
+            model = idle_model(1)
+            tier: Tier = NativeTier() if form == "native" else WasmTier(model.known_traits)
+            model.close()
+            row = await measure(tier, program, count, steps)
+            emit({"benchmark": "sandbox", "tier": tier.name, "program": form, **row, **machine()})
 
 
 @click.command(help=__doc__)
 @click.option("--guests", default="1,128,896")
-@click.option("--steps", default=20)
-def main(guests: str, steps: int) -> None:
+@click.option(
+    "--steps", default=20, type=click.IntRange(1, 60), help="Of each guest; its pages have room for 64 tokens."
+)
+@click.option("--forms", default=",".join(FORMS), help="Which of them.")
+@click.option("--cold/--no-cold", default=True, help="Measure the first launches too.")
+def main(guests: str, steps: int, forms: str, cold: bool) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-
-    async def run() -> None:
-        for count in map(int, guests.split(",")):
-            for name in ("native", "wasm"):
-                model = idle_model(1)
-                tier: Tier = NativeTier() if name == "native" else WasmTier(model.known_traits)
-                model.close()
-                emit(await measure(tier, count, steps) | {"steps": steps} | machine())
-
-    asyncio.run(run())
+    chosen = forms.split(",")
+    if unknown := set(chosen) - set(FORMS):
+        raise click.BadParameter(f"no form is named {', '.join(sorted(unknown))}; there are {', '.join(FORMS)}")
+    asyncio.run(run([int(count) for count in guests.split(",")], steps, chosen, cold))
 
 
 if __name__ == "__main__":
