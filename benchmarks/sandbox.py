@@ -18,7 +18,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,21 @@ from pie_core.application.tier import Tier
 from pie_core.application.wasm.cache import ComponentCache
 from pie_core.application.wasm.prebuilt import find_prebuilt
 from pie_core.application.wasm.tier import WasmTier
-from pie_core.inference.backend import HandlerSpec
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection
 from pie_core.testing import FakeBackend, fake_handlers, fake_model
+from pie_core.testing.fake import FakeHandler
 
 FORMS = ("native", "source", "component", "c")  # the first in the trusted tier, the others in the sandbox
 CALLS = 2000  # of those that are answered at once, by each guest
 LEAST = 64  # guests in all that a figure is taken from
 
 
-class Idle:
-    """Handlers that do nothing."""
+class Idle(FakeHandler):
+    """Handlers that do nothing for the commands of a decode step."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: FakeBackend) -> None:
+        super().__init__(backend)
         self._dist = Dist(array("I", [1]), array("f", [1.0]), 0.0)
 
     def forward(self, batch: Sequence[Any]) -> None:
@@ -66,8 +67,7 @@ class Idle:
 
 def idle_model(guests: int) -> LoadedModel:
     """A model whose commands cost nothing; room for all guests."""
-    replaced = ("forward", "input_text", "output_text")
-    handlers = [HandlerSpec(spec.trait, Idle) if spec.trait in replaced else spec for spec in fake_handlers()]
+    handlers = [replace(spec, build=Idle) for spec in fake_handlers()]
     return fake_model(FakeBackend(pages=guests * 12, embeds=guests * 6, page_size=32), handlers=handlers)
 
 
