@@ -15,6 +15,8 @@ from pie_core.plugins import Selection
 from pie_core.registry import load_registry
 from pie_core.testing import run_inferlet
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 MODULE = "pie_python_interpreter"
 PROGRAM = """
