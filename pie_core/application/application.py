@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
 from pie_core.application.manifest import parse_flags
 from pie_core.application.program import Program
-from pie_core.application.tier import Tier
+from pie_core.application.tier import Prepared, Tier
 from pie_core.control.space import Space
 from pie_core.errors import ArgumentError, PieError, ProgramError, ResourceError, TerminatedError, TraitError, nearest
 from pie_core.loaded import LoadedModel
@@ -44,6 +44,8 @@ class Application:
         self.limits = limits or Limits()
         self.inferlets: dict[str, Inferlet] = {}
         self._tier = tier
+        known = (trait for model in models.values() for trait in model.known_traits)
+        self._known_calls = frozenset(call for trait in known for call in trait.signatures)
         self._new_id = new_id
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -67,9 +69,9 @@ class Application:
     async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
         """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
         self._check_sizes(program, arguments)
-        imported = await self._tier.prepare(program)
-        self._check_traits(program, imported)
-        manifest = program.manifest
+        prepared = await self._tier.prepare(program, self._known_calls)
+        self._check_traits(program.name, prepared)
+        manifest = prepared.manifest
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
         if len(self.inferlets) >= self.limits.max_inferlets:
             raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
@@ -176,14 +178,15 @@ class Application:
         if size > self.limits.message_bytes:
             raise ArgumentError(f"{size} bytes of arguments; {self.limits.message_bytes} are allowed")
 
-    def _check_traits(self, program: Program, imported: Collection[str]) -> None:
+    def _check_traits(self, name: str, program: Prepared) -> None:
         """Refuse a program that no loaded model can serve, in one message."""
         first: TraitError | None = None
         for model in self.models.values():
             owners = {call: trait.name for trait in model.known_traits for call in trait.signatures}
-            needed = {*imported, *program.manifest.traits, *(owners[call] for call in program.calls(owners))}
+            called = {owners[call] for call in program.calls if call in owners}
+            needed = {*program.traits, *program.manifest.traits, *called}
             try:
-                model.realization.require(sorted(needed), f"program {program.name!r}", model.info.name)
+                model.realization.require(sorted(needed), f"program {name!r}", model.info.name)
                 return
             except TraitError as error:
                 first = first or error

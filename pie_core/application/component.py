@@ -17,6 +17,7 @@ MANIFEST = "inferlet-manifest"  # the section's name; its content is TOML
 
 _CUSTOM = 0
 _MOST_LEB_BYTES = 5  # of 32 bits
+_MOST_SECTIONS = 10_000  # the interpreter has 547; in 64 MiB there is room for so many that to read them takes 10 s
 
 
 def digest_of(wasm: bytes) -> str:
@@ -25,7 +26,8 @@ def digest_of(wasm: bytes) -> str:
 
 
 def read_section(wasm: bytes, name: str, where: str) -> bytes | None:
-    """The content of the first custom section of this name. Raises `ProgramError` if `wasm` ends within a section."""
+    """The content of the first custom section of this name. Raises `ProgramError` if `wasm` ends within a section,
+    or has too many."""
     raw = name.encode()
     for _, start, body, end in _custom_sections(wasm, where):
         if wasm[start:body] == raw:
@@ -48,7 +50,9 @@ def write_section(wasm: bytes, name: str, content: bytes, where: str) -> bytes:
 def _custom_sections(wasm: bytes, where: str) -> Iterator[tuple[int, int, int, int]]:
     """Where each section, its name and its content begin, and where it ends. What is no component has none."""
     at = len(PREAMBLE) if wasm.startswith(PREAMBLE) else len(wasm)
-    while at < len(wasm):
+    for _ in range(_MOST_SECTIONS):
+        if at >= len(wasm):
+            return
         section, kind = at, wasm[at]
         size, body = _read_leb(wasm, at + 1, where)
         at = body + size
@@ -59,6 +63,8 @@ def _custom_sections(wasm: bytes, where: str) -> Iterator[tuple[int, int, int, i
             if start + length > at:
                 raise _damaged(where)
             yield section, start, start + length, at
+    if at < len(wasm):
+        raise ProgramError(f"{where}: the component has more than {_MOST_SECTIONS} sections; build it with fewer")
 
 
 def _read_leb(wasm: bytes, at: int, where: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbox_messages: int = 65536  # messages from an inferlet that its client has not read yet
     waiting_bytes: int = 64 << 20  # what the messages of each kind that wait may weigh together
     message_bytes: int = 8 << 20  # one message, blob, argument list or result
-    program_bytes: int = 256 << 10  # source text of a program; checking it takes up to 10 s and 1 GB for each MiB
+    program_bytes: int = 256 << 10  # source text of a program; to check so much takes a second, in a child
     component_bytes: int = 64 << 20  # a program that is a component; a Python one has some 23 MiB
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted
     memory_bytes: int = 128 << 20  # each memory of a sandboxed program; most have one, Python needs 23 MiB

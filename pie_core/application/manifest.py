@@ -65,6 +65,8 @@ def parse_manifest(text: str, where: str) -> Manifest:
         manifest = msgspec.convert(tomllib.loads(text), Manifest)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ProgramError(f"{where} is not right: {error}") from error
+    except RecursionError as error:
+        raise ProgramError(f"{where} is not right: its values are nested too deeply") from error
     for name in manifest.flags:
         if not _FLAG.fullmatch(name):
             raise ProgramError(f"{where}: flag {name!r}: a name is lower_snake_case (--max-tokens sets `max_tokens`)")

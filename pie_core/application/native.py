@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence, Set
 from contextvars import Context as VariableContext
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from pie_core.application.events import Output
 from pie_core.application.host import Host
 from pie_core.application.interface import describe
 from pie_core.application.program import Program
+from pie_core.application.tier import Prepared
 from pie_core.control.ticket import Ticket
 from pie_core.errors import PieError, ProgramError
 
@@ -106,10 +107,10 @@ class NativeTier:
     async def warm_up(self) -> None:
         """See `Tier.warm_up`."""
 
-    async def prepare(self, program: Program) -> Collection[str]:
+    async def prepare(self, program: Program, known: Set[str]) -> Prepared:
         """See `Tier.prepare`."""
         self._code(program)
-        return ()
+        return Prepared(program.manifest, program.calls(known))
 
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""

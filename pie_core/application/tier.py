@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
+from dataclasses import dataclass
 from typing import Protocol
 
 from pie_core.application.host import Host
+from pie_core.application.manifest import Manifest
 from pie_core.application.program import Program
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a program before it runs."""
+
+    manifest: Manifest
+    calls: Collection[str] = ()  # that its source uses, of those asked about
+    traits: Collection[str] = ()  # that it imports as a component
 
 
 class Tier(Protocol):
@@ -19,10 +30,10 @@ class Tier(Protocol):
         """Do now what the first program would wait for. Raises `PieError`."""
         ...
 
-    async def prepare(self, program: Program) -> Collection[str]:
+    async def prepare(self, program: Program, known: Set[str]) -> Prepared:
         """Check and, if it can be costly, compile a program before it is launched.
 
-        Returns the traits that a component imports; of source, nothing. Raises `ProgramError` and `TraitError`.
+        known: names of calls; which of them the source uses is told. Raises `ProgramError` and `TraitError`.
         """
         ...
 

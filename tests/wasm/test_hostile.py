@@ -8,7 +8,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -22,8 +22,11 @@ from pie_core import Trait
 from pie_core.application.application import Application
 from pie_core.application.events import Ended
 from pie_core.application.limits import Limits
+from pie_core.application.manifest import Manifest
 from pie_core.application.program import Program
+from pie_core.application.tier import Prepared
 from pie_core.application.wasm.cache import ComponentCache, default_directory
+from pie_core.application.wasm.check import CheckLimits, ProgramChecker
 from pie_core.application.wasm.compile import CompileLimits
 from pie_core.application.wasm.tier import Runnable, WasmTier
 from pie_core.errors import PieError
@@ -54,10 +57,10 @@ class MixedTier(WasmTier):
         self.components: dict[str, bytes] = {}
         self.untrusted: ComponentCache | None = None  # compiles components; None: compiled here, which is faster
 
-    async def prepare(self, program: Program) -> Collection[str]:
+    async def prepare(self, program: Program, known: Set[str]) -> Prepared:
         if program.name in self.components:
-            return (await self._runnable(program)).traits
-        return await super().prepare(program)
+            return Prepared(Manifest(), (), (await self._runnable(program)).traits)
+        return await super().prepare(program, known)
 
     async def _runnable(self, program: Program) -> Runnable:
         wasm = self.components.get(program.name)
@@ -401,6 +404,31 @@ def test_a_source_that_takes_long_to_check_is_refused(tier: MixedTier) -> None:
             assert time.thread_time() - began < 0.5
 
     asyncio.run(play())
+
+
+def test_sources_that_are_costly_to_parse_do_not_hold_up_the_victim(
+    tier: MixedTier, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checker = ProgramChecker(CheckLimits(large_cpu_s=1))
+    monkeypatch.setattr(tier, "_checker", checker)
+    costly = "async def main():\n  f(" + ",".join(f"a{n}=a" for n in range(25_000)) + ")"
+
+    async def play() -> None:
+        async with serving(tier) as scene:
+            began = time.thread_time()
+            launches = [asyncio.create_task(scene.launch(f"{costly}#{n}")) for n in range(2)]
+            victim = await scene.victim()
+            assert await arrival(victim.ended) == Ended("finished", value=expected)
+            for launch in launches:
+                with pytest.raises(PieError, match="checking it takes more than 1 s of processor time"):
+                    await launch
+            assert time.thread_time() - began < 1.0  # to check both of them takes more than 2 s
+            await scene.assert_nothing_is_left()
+
+    try:
+        asyncio.run(play())
+    finally:
+        checker.close()
 
 
 # Coming and going

@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import msgspec
 
 from pie_core.application.wasm import compile_worker
+from pie_core.application.wasm.child import child_command, child_environment
 from pie_core.application.wasm.compile_worker import CANNOT_WRITE, OUT_OF_MEMORY, REFUSED, shorten
 from pie_core.errors import PieError, ProgramError, ResourceError
 
 CORE_MODULE = b"\0asm\x01\0\0\0"
 COMPONENT = b"\0asm\x0d\0\x01\0"
-SITE = Path(__file__).parents[3]  # what the worker must have on its path to import pie_core
 THREADS = 4  # at most, for one compilation
 _NO_MEMORY = (
     "memory allocation of",
@@ -29,7 +28,6 @@ _NO_MEMORY = (
     "os error 11",
     "os error 12",
 )  # as Rust and Python say it
-INHERITED = ("PYTHON", "LD_", "DYLD_", "LANG", "LC_", "PATH", "VIRTUAL_ENV")  # the worker needs no secrets of ours
 
 
 class CompileLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,20 +104,13 @@ def _is_text(data: bytes) -> bool:
 
 
 async def _start(directory: Path, limits: CompileLimits) -> Process:
-    environment = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
-    paths = [str(SITE), environment.get("PYTHONPATH", "")]
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "RAYON_NUM_THREADS": str(min(THREADS, os.cpu_count() or 1)),
-        "MALLOC_ARENA_MAX": "1",  # glibc reserves 64 MiB of address space for every further one
-    }
     arguments = (str(directory), str(limits.cpu_s), str(limits.memory_bytes))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", compile_worker.__name__, *arguments),
+        *child_command(compile_worker.__name__, *arguments),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
-        env=environment,
+        env=child_environment(RAYON_NUM_THREADS=str(min(THREADS, os.cpu_count() or 1))),
         start_new_session=True,  # a process group of its own, killed as a whole
     )
 

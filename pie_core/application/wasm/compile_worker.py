@@ -22,13 +22,13 @@ import msgspec
 from wasmtime import Config, Engine, WasmtimeError
 from wasmtime.component import Component, FuncType, OptionType, RecordType, ResultType, String, ValType
 
+from pie_core.application.wasm.child import NICENESS, limit_memory
 from pie_core.application.wasm.engine import engine_config
 from pie_core.errors import ProgramError
 
 CODE, FACTS = "component.cwasm", "facts.json"
 REFUSED, OUT_OF_MEMORY, CANNOT_WRITE = 3, 4, 5
 RUN = "func() -> result<option<string>, record { code: string, message: string }>"
-NICENESS = 10  # the server's own work goes first
 MESSAGE_CHARACTERS = 400
 TRUNCATED = ("unexpected end", "is out of bounds (bound")  # in wasmtime's reasons
 
@@ -60,9 +60,8 @@ def main(arguments: list[str]) -> int:
 def limit_this_process(cpu_s: int, memory_bytes: int) -> None:
     """Past `cpu_s` of processor time the system ends the process; past `memory_bytes` allocations fail."""
     os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    limit_memory(memory_bytes)
 
 
 def compile_into(directory: Path, wasm: bytes, config: Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from wasmtime.component import Component, ComponentInstanceType
 from pie_core.application.host import Host
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
+from pie_core.application.tier import Prepared
 from pie_core.application.wasm.cache import ComponentCache
+from pie_core.application.wasm.check import ProgramChecker
 from pie_core.application.wasm.engine import new_engine
 from pie_core.application.wasm.executor import Executor
 from pie_core.application.wasm.guest import Guest, GuestLimits
@@ -69,6 +71,7 @@ class WasmTier:
         self._interfaces = host_interfaces(self._traits)
         self._cache = cache or ComponentCache()
         self._progress = progress
+        self._checker = ProgramChecker()
         self._executor = Executor(self._engine)
         self._interpreter: Runnable | None = None
         self._interpreting = asyncio.Lock()
@@ -76,14 +79,14 @@ class WasmTier:
 
     async def warm_up(self) -> None:
         """See `Tier.warm_up`: build, compile and link the interpreter, as far as cache and packages lack it."""
+        await self._checker.warm_up()
         await self._python()
 
-    async def prepare(self, program: Program) -> Collection[str]:
+    async def prepare(self, program: Program, known: Set[str]) -> Prepared:
         """See `Tier.prepare`."""
-        if program.wasm is None:
-            program.compile()
+        found = await self._checker.check(program, known)
         runnable = await self._runnable(program)
-        return () if program.wasm is None else runnable.traits
+        return Prepared(found.manifest, found.calls, () if program.wasm is None else runnable.traits)
 
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""
@@ -112,6 +115,7 @@ class WasmTier:
     def close(self) -> None:
         """See `Tier.close`."""
         self._executor.close()
+        self._checker.close()
 
     async def _runnable(self, program: Program) -> Runnable:
         if program.wasm is not None:
