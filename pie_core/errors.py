@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_TYPO = 100  # characters; names may come from strangers, and comparing long ones takes seconds
+_MOST_NAMED = 50
+
 
 class PieError(Exception):
     """Root of all errors that are somebody's mistake or misfortune (a bug of ours is an `AssertionError`)."""
@@ -99,6 +102,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return "; there is none"
-    near = difflib.get_close_matches(name, names, n=3)
+    near = difflib.get_close_matches(name, names, n=3) if len(name) <= _LONGEST_TYPO else []
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"{hint} (known: {', '.join(names)})"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{hint} (known: {', '.join(names[:_MOST_NAMED])}{more})"

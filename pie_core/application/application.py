@@ -19,6 +19,7 @@ from pie_core.application.limits import Limits
 from pie_core.application.manifest import parse_flags
 from pie_core.application.program import Program
 from pie_core.application.tier import Prepared, Tier
+from pie_core.control.exports import ExportLimits
 from pie_core.control.space import Space
 from pie_core.errors import ArgumentError, PieError, ProgramError, ResourceError, TerminatedError, TraitError, nearest
 from pie_core.loaded import LoadedModel
@@ -166,7 +167,8 @@ class Application:
             quota[KvPage] = inferlet.limits.kvpages
         if inferlet.limits.embeds is not None:
             quota[Embed] = inferlet.limits.embeds
-        return self.models[model].layer.open(inferlet.id, inferlet.user, quota)
+        exports = ExportLimits(inferlet.limits.exported_names, inferlet.limits.exported_pages)
+        return self.models[model].layer.open(inferlet.id, inferlet.user, quota, exports)
 
     def _check_sizes(self, program: Program, arguments: Sequence[str]) -> None:
         size, most = len(program.source.encode()), self.limits.program_bytes

@@ -12,6 +12,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wall_s: float = 3600.0  # seconds from launch to end
     kvpages: int | None = None  # pages one inferlet may hold; None: the whole pool
     embeds: int | None = None  # Embeds one inferlet may hold; None: the whole pool
+    exported_names: int = 1024  # that one user may have published in one model
+    exported_pages: int = 65536  # listed under those names
     inbox_messages: int = 1024  # messages to an inferlet that it has not received yet
     outbox_messages: int = 65536  # messages from an inferlet that its client has not read yet
     waiting_bytes: int = 64 << 20  # what the messages of each kind that wait may weigh together

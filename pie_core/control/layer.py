@@ -12,6 +12,7 @@ from pie_core.control.batching import Backlog, form_wave
 from pie_core.control.binder import Binder
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
+from pie_core.control.exports import ExportLimits
 from pie_core.control.hazards import link, unblock, wanted_by_others
 from pie_core.control.memory import Memory
 from pie_core.control.poison import Poison
@@ -94,9 +95,15 @@ class ControlLayer:
         """The resource kinds of this model."""
         return tuple(self.pools)
 
-    def open(self, owner: str, user: str, quota: Mapping[type[Resource], int] | None = None) -> Space:
+    def open(
+        self,
+        owner: str,
+        user: str,
+        quota: Mapping[type[Resource], int] | None = None,
+        export_limits: ExportLimits | None = None,
+    ) -> Space:
         """An address space for an inferlet that arrives now."""
-        space = Space(self, owner, user, next(self._arrivals), quota or {})
+        space = Space(self, owner, user, next(self._arrivals), quota or {}, export_limits or ExportLimits())
         self.spaces[owner] = space
         return space
 

@@ -105,7 +105,7 @@ class Memory:
         now = self._now()
         self._expire(now)
         export = Export(name, space.owner, tuple(pages), now, None if ttl is None else now + ttl)
-        self._exports.publish(space.user, export)
+        self._exports.publish(space.user, export, space.export_limits)
         for page in pages:
             page.holders += 1
 

@@ -10,7 +10,7 @@ from pie_core.errors import HandleError, ResourceError, TerminatedError
 from pie_core.resource import KvPage, Resource
 
 if TYPE_CHECKING:
-    from pie_core.control.exports import Export
+    from pie_core.control.exports import Export, ExportLimits
     from pie_core.control.layer import ControlLayer
     from pie_core.model import ModelInfo
 
@@ -29,6 +29,7 @@ class Space:
         user: str,
         arrival: int,
         quota: Mapping[type[Resource], int],
+        export_limits: ExportLimits,
     ) -> None:
         self.owner = owner  # the inferlet's id, for messages
         self.user = user  # whose namespace exports live in
@@ -38,6 +39,7 @@ class Space:
         self._layer = layer
         self._memory = layer.memory
         self._quota = quota
+        self.export_limits = export_limits  # of its user
         self.tables: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}  # by handle
 
     @property
@@ -108,7 +110,10 @@ class Space:
 
     def export(self, handles: Sequence[int], name: str, ttl: float | None) -> None:
         """Publish pages under a name in the user's namespace. They become read-only for everyone."""
-        self._memory.export(self, self.resolve(KvPage, handles, "export_kvpage"), name, ttl)
+        pages = self.resolve(KvPage, handles, "export_kvpage")
+        if len(set(handles)) < len(handles):
+            raise HandleError("export_kvpage: a page is named twice")
+        self._memory.export(self, pages, name, ttl)
 
     def import_(self, name: str) -> list[int]:
         """Handles of pages published under a name, in their order."""

@@ -1,8 +1,12 @@
 """Pages and Embeds: who holds them, when they come back, who gives way."""
 
+import time
+
 import pytest
 
 from pie_core import ArgumentError, Embed, HandleError, KvPage, ResourceError, TerminatedError
+from pie_core.control.exports import ExportLimits
+from pie_core.errors import nearest
 from pie_core.testing.rig import make_rig
 
 
@@ -178,6 +182,45 @@ def test_embeds_have_a_pool_of_their_own():
     with pytest.raises(ResourceError, match="embeds asked for"):
         program.call("alloc_emb", 1)
     assert program.space.holds(Embed) == 4
+
+
+def test_what_a_user_publishes_is_bounded_with_or_without_pages_and_whoever_publishes_it():
+    rig = make_rig()
+    limits = ExportLimits(names=3, pages=4)
+    author, other, stranger = (
+        rig.layer.open(name, user, None, limits) for name, user in (("a", "ann"), ("b", "ann"), ("c", "bob"))
+    )
+    pages = author.allocate(KvPage, 3)
+    author.export(pages, "three", None)
+    with pytest.raises(ResourceError, match=r"'ann' has published 1 names of 3 pages.* 3 of 4; release_kvpage some"):
+        author.export(pages[:2], "two", None)
+    author.export(pages[:1], "one", None)
+    other.export([], "none", 10.0)
+    with pytest.raises(ResourceError, match="3 names of 4 pages"):
+        other.export([], "none either", None)
+    assert [export.name for export, _ in author.exports()] == ["three", "one", "none"]
+    stranger.export(stranger.allocate(KvPage, 4), "mine", None)
+    author.release("one")
+    other.export([], "none either", None)
+    rig.loop.time = 11.0  # "none" is over
+    author.export(pages[:1], "one", None)
+    for name in ("three", "one", "none either"):
+        author.release(name)
+    stranger.release("mine")
+    for space in (author, other, stranger):
+        rig.layer.close(space)
+    rig.loop.run()
+    assert rig.free() == (64, 256)
+    assert rig.layer.memory._exports._by_user == rig.layer.memory._exports._pages == {}
+
+
+def test_names_of_strangers_are_not_compared_at_length():
+    began = time.thread_time()
+    known = [f"{number}" * 60 for number in range(1024)]
+    told = nearest("x" * 10**6, known)
+    assert time.thread_time() - began < 0.1
+    assert told.endswith("and 974 more)")
+    assert len(told) < 20_000
 
 
 def test_an_export_outlives_an_exporter_that_ends_before_its_commands_were_launched():

@@ -153,6 +153,8 @@ MISUSES = {
         ("an Embed", lambda w: (w.e[:1], "x"), "is not a kvpage"),
         ("no time to live", lambda w: (w.full, "x", 0.0), "a ttl of 0.0 seconds"),
         ("a name that is no text", lambda w: (w.full, 5), "argument `name`: expected str"),
+        ("a page twice", lambda w: ([*w.full, *w.full], "x"), "a page is named twice"),
+        ("a very long name", lambda w: (w.full, "x" * 257), "257 characters is over the 256 allowed"),
     ],
     "import_kvpage": [("an unknown name", lambda w: ("sharde",), "did you mean 'shared'")],
     "release_kvpage": [("an unknown name", lambda w: ("sharde",), "did you mean 'shared'")],
