@@ -189,6 +189,44 @@ COMPONENTS: dict[str, Attack] = {
         WALL,
         uses={RUNTIME: {"sleep": "(param f64 i32)"}, TICKETS: WAIT},
     ),
+    "waiting for a list of tickets that the server would have to keep": over(
+        run(
+            "(call $sleep (f64.const 1e300) (i32.const 200)) (drop (memory.grow (i32.const 200)))"
+            "(local.set $n (i32.const 1000))"
+            "(loop $l (i64.store (local.get $n) (i64.const 1))"
+            "  (local.set $n (i32.add (local.get $n) (i32.const 8)))"
+            "  (br_if $l (i32.lt_u (local.get $n) (i32.const 8001000))))"
+            "(call $wait (i32.const 1000) (i32.const 1000000) (i32.const 200))",
+            local="(local $n i32)",
+        ),
+        "1000000 tickets are more than the 131072",
+        WALL,
+        uses={RUNTIME: {"sleep": "(param f64 i32)"}, TICKETS: WAIT},
+    ),
+    "a text that would be copied again and again": Attack(
+        Component(
+            run(
+                "(drop (memory.grow (i32.const 1600))) (call $send (i32.const 0) (i32.const 100000000) (i32.const 200))"
+                "(if (i32.load8_u (i32.const 200)) (then (call $fail (i32.const 204))))"
+            ),
+            {RUNTIME: {"send": "(param i32 i32 i32)"}},
+        ),
+        "failed",
+        "program",
+        "a text of 100000000 bytes, over the limit of 67108864",
+    ),
+    "polling one moment many times": crashed(
+        run(
+            "(drop (memory.grow (i32.const 20))) (local.set $p (call $subscribe-duration (i64.const -1)))"
+            "(loop $l (i32.store (i32.add (i32.const 1000) (local.get $n)) (local.get $p))"
+            "  (local.set $n (i32.add (local.get $n) (i32.const 4)))"
+            "  (br_if $l (i32.lt_u (local.get $n) (i32.const 400000))))"
+            "(call $poll (i32.const 1000) (i32.const 100000) (i32.const 200))",
+            local="(local $n i32) (local $p i32)",
+        ),
+        "store handle limit exceeded",
+        raw=[POLL, CLOCK],
+    ),
     "polling tickets without end": over(
         run(
             "(call $sleep (f64.const 0) (i32.const 200)) (loop $l (call $sleep (f64.const 0) (i32.const 200)) (br $l))"

@@ -13,10 +13,11 @@ from pie_core.application.wasm.session import Session
 from pie_core.application.wasm.tickets import WaitingForResult, WaitingForTickets
 from pie_core.application.wasm.wit import kebab
 from pie_core.command import Call
-from pie_core.errors import ArgumentError
+from pie_core.errors import ArgumentError, ResourceError
 from pie_core.schema import Mask, ValueType
 from pie_core.trait import Trait
 
+_MOST_WAITED = 1 << 17  # tickets: all that may be open, and as many again that were forgotten
 _BITS = [bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 
 
@@ -51,6 +52,10 @@ def _function(run: Callable[..., Any]) -> HostFunction:
 
 def _wait(guest: Any, numbers: Sequence[int]) -> WaitingForTickets:
     session: Session = guest.session
+    if len(numbers) > _MOST_WAITED:  # wasmtime keeps the list, some 60 bytes for each, while the guest is suspended
+        raise ResourceError(
+            f"wait: {len(numbers)} tickets are more than the {_MOST_WAITED} that can be waited for at once"
+        )
     return session.tickets.wait(numbers)
 
 

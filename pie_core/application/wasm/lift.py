@@ -11,7 +11,8 @@ from wasmtime.component import _types as wit
 
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.ffi import ENTRY_SIZE, VALUE_SIZE
-from pie_core.application.wasm.values import MEMORY, NUMBERS, SMALL, Failed, Record, read_pair, read_u64
+from pie_core.application.wasm.values import LONGEST_TEXT, MEMORY, NUMBERS, SMALL, Failed, Record, read_pair, read_u64
+from pie_core.errors import ArgumentError
 
 Lift = Callable[[int, int], Any]
 """(context, address) -> value."""
@@ -46,6 +47,10 @@ def lift_from(kind: Any) -> Lift:
 
 def _lift_text(context: int, at: int) -> str:
     size, data = read_pair(MEMORY, at + 8)
+    if size > LONGEST_TEXT:  # wasmtime has two copies of it already; two more would follow
+        raise ArgumentError(
+            f"a call carries a text of {size} bytes, over the limit of {LONGEST_TEXT}; send it in parts"
+        )
     return str(MEMORY[data : data + size], "utf-8")
 
 

@@ -27,6 +27,7 @@ from wasmtime.component import _types as wit
 from pie_core.application.wasm.ffi import KINDS
 
 SMALL = 64  # elements
+LONGEST_TEXT = 64 << 20  # bytes
 NUMBERS: dict[type, tuple[int, str]] = {  # type -> (kind, struct code)
     wit.S8: (KINDS["S8"], "b"),
     wit.U8: (KINDS["U8"], "B"),
