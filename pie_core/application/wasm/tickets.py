@@ -9,6 +9,7 @@ from pie_core.control.ticket import Ticket
 from pie_core.errors import HandleError, ResourceError
 
 _SWEEP = 256  # open tickets from which on it is worth to look for those that nobody need ask about
+_REPORTS = "synchronize"
 _MOST = 65536  # calls under way, and results that a guest may leave lying about
 
 
@@ -29,12 +30,15 @@ class Tickets:
         self._open: dict[int, _Entry] = {}
         self._last = 0
         self._sweep_at = _SWEEP  # open tickets
+        self._forgotten = 0  # up to this number, that a call failed may have been forgotten
         self._waiting: WaitingForTickets | WaitingForResult | None = None
 
     def check_room(self) -> None:
         """Raise `ResourceError` when too many results were not taken. To be asked before a call that gives a ticket."""
         if len(self._open) >= self._sweep_at:
             self._sweep()
+            if len(self._open) >= _MOST:
+                self._forget_errors()
             if len(self._open) >= _MOST:
                 raise ResourceError(
                     f"{len(self._open)} results were not taken, the most allowed; await them, or drop the tickets that "
@@ -60,6 +64,11 @@ class Tickets:
         entry = self._open.get(number)
         if entry is None:
             self._check_issued(number)
+            if number <= self._forgotten:
+                raise ResourceError(
+                    f"whether call {number} went well was forgotten, because {_MOST} results were not taken; await "
+                    "calls earlier, or synchronize their queue, which reports its first error"
+                )
         return self._result(number, entry)
 
     def drop(self, numbers: Sequence[int]) -> list[Ticket]:
@@ -122,6 +131,14 @@ class Tickets:
         idle = [n for n, e in self._open.items() if e.ticket.done and e.ticket.error is None and e.ticket.value is None]
         for number in idle:
             del self._open[number]
+
+    def _forget_errors(self) -> None:
+        """Forget what failed, so that calls which nobody awaits do not fill the room for good. Of commands the queue
+        remembers the first error; what reports that is kept."""
+        failed = [n for n, e in self._open.items() if e.ticket.error is not None and e.call != _REPORTS]
+        for number in failed:
+            del self._open[number]
+        self._forgotten = max([self._forgotten, *failed])
 
     def _arrived(self, number: int) -> None:
         """However many tickets are waited for, one that is done costs the same."""
