@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence, Set
 from contextvars import Context as VariableContext
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ from inferlet.host import Ticket as GuestTicket
 from inferlet.host import current
 from inferlet_guest.program import Contained, print_at_once, program_traceback, wrong_result
 
+from pie_core.application.channel import Reading
 from pie_core.application.events import Output
 from pie_core.application.host import Host
 from pie_core.application.interface import describe
@@ -47,15 +49,17 @@ class NativeHost:
         self._call = host.call
         self._abandon = host.abandon
         self._loop = loop
+        self._thread = get_ident()
         self.tasks: set[asyncio.Task[Any]] = set()  # that the program has started
         self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
 
     def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
         """See `inferlet.host.Host.call`."""
         try:
-            return self._call(name, model, queue, arguments)
+            value = self._call(name, model, queue, arguments)
         except PieError as error:
             raise from_code(error.code, str(error)) from None
+        return _Place(self, value) if isinstance(value, Reading) else value
 
     def defer(self, release: Callable[[], None]) -> None:
         """See `inferlet.host.Host.defer`."""
@@ -64,6 +68,9 @@ class NativeHost:
 
     async def wait(self, ticket: GuestTicket) -> Any:
         """See `inferlet.host.Host.wait`."""
+        place = ticket  # kept as long as it is waited for
+        if isinstance(place, _Place):
+            ticket = place.reading
         assert isinstance(ticket, Ticket)
         if not ticket.done:
             arrived = self._loop.create_future()
@@ -71,12 +78,19 @@ class NativeHost:
             try:
                 await arrived
             except asyncio.CancelledError:
-                self._abandon(ticket)
+                self.abandon(ticket)
                 raise
         try:
             return ticket.result()
         except PieError as error:
             raise from_code(error.code, str(error)) from None
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for a ticket any more. May be called from any thread (finalizers)."""
+        if get_ident() == self._thread:
+            self._abandon(ticket)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._abandon, ticket)
 
     def cancel_tasks(self) -> None:
         """Cancel what the program has started, again and again if it swallows it."""
@@ -93,6 +107,28 @@ class NativeHost:
             pass  # the inferlet has ended: the server has taken everything back already
         finally:
             current.reset(token)
+
+
+class _Place:
+    """A program's place in a line of messages. When nobody can ask for the message any more, the next one gets it."""
+
+    __slots__ = ("_host", "reading")
+
+    def __init__(self, host: NativeHost, reading: Reading) -> None:
+        self._host = host
+        self.reading = reading
+
+    @property
+    def done(self) -> bool:
+        """See `inferlet.host.Ticket.done`."""
+        return self.reading.done
+
+    def result(self) -> Any:
+        """See `inferlet.host.Ticket.result`."""
+        return self.reading.result()
+
+    def __del__(self) -> None:
+        self._host.abandon(self.reading)
 
 
 class NativeTier:

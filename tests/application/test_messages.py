@@ -11,6 +11,7 @@ from pie_core.application.channel import Channel
 from pie_core.application.events import Blob, Ended, Message, Output
 from pie_core.application.limits import Limits
 from pie_core.testing import run_inferlet
+from tests.impatient import IMPATIENT, SENT
 
 
 def run(body, messages=(), limits=None, arguments=()):
@@ -321,6 +322,67 @@ def test_whatever_the_order_every_message_is_read_once_and_in_order(steps):
         *range(len(arrived), sent), "end",
     ]  # fmt: skip
     assert isinstance(channel.get().error, TerminatedError)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(["put", "get", "take"]), st.integers(0, 5)), max_size=80),
+    st.sampled_from([None, 10**6]),
+)
+def test_reads_that_are_given_up_lose_and_reorder_nothing_even_when_their_message_has_come(steps, most_bytes):
+    channel, reads, taken, sent = Channel("test", 1000, most_bytes, weigh=lambda _: 1), [], [], 0
+    for step in steps:
+        if step == "put":
+            channel.put(sent)
+            sent += 1
+        elif step == "get":
+            reads.append(channel.get())
+        elif step == "take":
+            if reads and reads[0].done:
+                taken.append(reads.pop(0).result())
+        elif step < len(reads):
+            given_up = reads.pop(step)
+            given_up.give_up()
+            with pytest.raises(ArgumentError, match="given up"):
+                given_up.result()
+        assert [read.done for read in reads] == sorted((read.done for read in reads), reverse=True)
+    taken += [read.result() for read in reads if read.done]
+    while len(channel):
+        taken.append(channel.get().result())
+    assert taken == list(range(sent))
+    assert channel._bytes == 0
+
+
+def test_a_message_that_was_taken_stays_taken():
+    channel = Channel("inbox", capacity=2)
+    read = channel.get()
+    channel.put("a")
+    assert read.result() == "a"
+    read.give_up()
+    assert read.result() == "a"
+    assert len(channel) == 0
+
+
+def test_messages_that_came_for_reads_which_nobody_finishes_are_bounded():
+    channel = Channel("inbox", capacity=2)
+    reads = [channel.get() for _ in range(4)]
+    channel.put("a")
+    channel.put("b")
+    with pytest.raises(ResourceError, match="2 messages wait and nobody reads them"):
+        channel.put("c")
+    assert [read.result() for read in reads[:2]] == ["a", "b"]
+    channel.put("c")
+
+
+def test_a_program_that_gives_up_most_of_its_reads_gets_every_message_in_order(scene):
+    async def play(server):
+        inferlet = await server.launch(IMPATIENT)
+        for number, text in enumerate(SENT):
+            inferlet.deliver(text)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+        return (await server.ended(inferlet)).value
+
+    assert scene(play) == " ".join(SENT)
 
 
 def test_what_waits_is_bounded_by_its_weight_too():

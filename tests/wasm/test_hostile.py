@@ -31,6 +31,7 @@ from pie_core.application.wasm.compile import CompileLimits
 from pie_core.application.wasm.tier import Runnable, WasmTier
 from pie_core.errors import PieError
 from pie_core.testing import FakeBackend, fake_model, run_inferlet
+from tests.impatient import IMPATIENT, SENT
 from tests.wasm.attack import Component
 from tests.wasm.hostile_components import BARE_TYPE, COMPONENTS, REFUSED
 from tests.wasm.hostile_python import PROLOGUE, PYTHON, Attack
@@ -390,6 +391,20 @@ async def main():
             assert len(guest.inbox._readers) <= 1
             guest.deliver("at last")
             assert (await arrival(guest.ended)).value == "at last"
+            await scene.assert_nothing_is_left()
+
+    asyncio.run(play())
+
+
+def test_reads_that_are_given_up_lose_and_reorder_no_message(tier: MixedTier) -> None:
+    async def play() -> None:
+        async with serving(tier) as scene:
+            guest = await scene.launch(PROLOGUE + IMPATIENT)
+            for number, text in enumerate(SENT):
+                guest.deliver(text)
+                if number % 3 == 0:
+                    await asyncio.sleep(0.001)
+            assert (await arrival(guest.ended)).value == " ".join(SENT)
             await scene.assert_nothing_is_left()
 
     asyncio.run(play())

@@ -141,7 +141,7 @@ class GuestHost:
                 await arrived
             except asyncio.CancelledError:
                 alone = self.loop.forget(ticket.number, arrived)
-                if alone and isinstance(ticket, MessageTicket):
+                if alone and isinstance(ticket, MessageTicket) and not ticket.finished:
                     ticket.give_up()
                 raise
         elif self.dropped:

@@ -95,7 +95,7 @@ class Loop(asyncio.AbstractEventLoop):
         """Stop waiting for a ticket; whether nobody else waits for it."""
         waiting = self._waiting.get(ticket)
         if waiting is None:
-            return False  # it has arrived
+            return True  # it has arrived
         waiting.remove(future)
         if waiting:
             return False
