@@ -13,6 +13,7 @@ import pytest
 import wasmtime
 from wasmtime.component import Component
 
+from pie_core.application.wasm import cache as cache_module
 from pie_core.application.wasm import engine as engine_module
 from pie_core.application.wasm.cache import ComponentCache, default_directory, digest_of
 from pie_core.application.wasm.compile import CompileLimits
@@ -199,6 +200,36 @@ def test_two_servers_that_compile_the_same_both_get_it(make):
 
 
 # What is damaged or foreign
+
+
+class LaterFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What another version of the server might keep."""
+
+    imports: tuple[str, ...]
+    checksum: str
+    new: str
+
+
+def test_versions_that_keep_other_facts_share_a_cache_and_leave_each_other_alone(make, monkeypatch):
+    wasm, ours = component(), make()
+    get(ours, wasm)
+    with monkeypatch.context() as later:
+        later.setattr(cache_module, "FORMAT", 2)
+        later.setattr(cache_module, "Facts", LaterFacts)
+        theirs = make()
+        assert asyncio.run(theirs.find(digest_of(wasm))) is None
+    assert get(make(), wasm).compiled_s == 0.0  # ours is still there
+
+
+def test_a_version_that_is_gone_leaves_entries_that_make_room(make, monkeypatch):
+    wasm = component()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cache_module, "FORMAT", 0)
+        get(make(), wasm)
+    (old,) = names(make())
+    get(make(max_bytes=1), wasm)
+    assert old not in names(make())
+    assert len(names(make())) == 1
 
 
 @pytest.mark.parametrize("name", ["component.cwasm", "facts.json"])

@@ -13,7 +13,7 @@ from wasmtime.component import Component
 from pie_core.application.component import digest_of
 from pie_core.application.wasm import engine as engine_module
 from pie_core.application.wasm.cache import COMPONENTS, ComponentCache
-from pie_core.application.wasm.compile_worker import CODE, FACTS, Facts, checksum, compile_into
+from pie_core.application.wasm.compile_worker import CODE, FACTS, FORMAT, Facts, checksum, compile_into
 from pie_core.application.wasm.engine import engine_config, fingerprint, new_engine, portable_config
 from pie_core.application.wasm.prebuilt import find_prebuilt
 from pie_core.errors import PieError
@@ -28,7 +28,7 @@ def package(tmp_path):
     """`package(config)`: a directory with the component's code, compiled with this configuration."""
 
     def make(config):
-        entry = tmp_path / "package" / COMPONENTS / f"{digest_of(component())}-{fingerprint()}"
+        entry = tmp_path / "package" / COMPONENTS / f"{digest_of(component())}-{fingerprint()}-{FORMAT}"
         entry.mkdir(parents=True)
         compile_into(entry, component(), config)
         return entry

@@ -28,7 +28,7 @@ from wasmtime.component import Component
 
 from pie_core.application.component import digest_of
 from pie_core.application.wasm.compile import CompileLimits, check_kind, compile_component
-from pie_core.application.wasm.compile_worker import CODE, FACTS, Facts, checksum, shorten
+from pie_core.application.wasm.compile_worker import CODE, FACTS, FORMAT, Facts, checksum, shorten
 from pie_core.application.wasm.engine import fingerprint
 from pie_core.errors import ConfigError, ProgramError, ResourceError
 from pie_core.inference.backend import Progress
@@ -85,7 +85,7 @@ class ComponentCache:
         self.max_bytes = max_bytes
         self.prebuilt = tuple(prebuilt)
         self._refused_s = refused_s
-        self._fingerprint = fingerprint()
+        self._fingerprint = f"{fingerprint()}-{FORMAT}"  # other versions' entries are not ours to read or to remove
         self._refusals: dict[str, _Refusal] = {}
         self._verified: dict[Path, tuple[int, ...]] = {}  # entries of which the checksum has been compared
         self._unusable: set[Path] = set()  # prebuilt entries that are not for this machine

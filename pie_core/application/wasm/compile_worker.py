@@ -27,6 +27,7 @@ from pie_core.application.wasm.engine import engine_config
 from pie_core.errors import ProgramError
 
 CODE, FACTS = "component.cwasm", "facts.json"
+FORMAT = 1  # of an entry: one more whenever `Facts` or `checksum` change, so that versions can share a cache
 REFUSED, OUT_OF_MEMORY, CANNOT_WRITE = 3, 4, 5
 RUN = "func() -> result<option<string>, record { code: string, message: string }>"
 MESSAGE_CHARACTERS = 400

@@ -16,7 +16,7 @@ import structlog
 
 from pie_core.application.component import digest_of
 from pie_core.application.wasm.cache import COMPONENTS
-from pie_core.application.wasm.compile_worker import compile_into
+from pie_core.application.wasm.compile_worker import FORMAT, compile_into
 from pie_core.application.wasm.engine import fingerprint, portable_config
 from pie_core.application.wasm.interpreter import Progress, build_interpreter
 from pie_core.errors import PluginError
@@ -54,7 +54,7 @@ def prebuild(traits: Iterable[Trait], directory: Path, cache: Path, progress: Pr
     built = build_interpreter(traits, cache, progress)
     wasm = built.read_bytes()
     progress("compiling the interpreter for any machine of this kind (about 10 s)")
-    entry = directory / COMPONENTS / f"{digest_of(wasm)}-{fingerprint()}"
+    entry = directory / COMPONENTS / f"{digest_of(wasm)}-{fingerprint()}-{FORMAT}"
     entry.mkdir(parents=True)
     compile_into(entry, wasm, config)
     shutil.copyfile(built, directory / built.name)
