@@ -121,7 +121,7 @@ async def main():
     mask = [[column <= row and column % 3 != 1 or column == row for column in range(5)] for row in range(5)]
     forward(q, [], embs, pages, out, mask)
     dist = await get_next_dist(q, out, 4)
-    print(list(dist.ids), [round(p, 5) for p in dist.probs])
+    print(dist.ids, type(dist.probs), [round(p, 5) for p in dist.probs])
 """,
     "samples": """
 async def main():

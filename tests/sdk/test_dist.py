@@ -2,7 +2,9 @@
 
 import math
 import random
+from array import array
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,13 @@ DRAWS = 4000
 def dist(*probs, rest=0.0):
     """Tokens 10, 11, ... with these probabilities."""
     return Dist(list(range(10, 10 + len(probs))), list(probs), rest)
+
+
+def test_a_dist_of_the_server_has_lists_whatever_the_tier():
+    record = SimpleNamespace(ids=array("I", [4, 2]), probs=array("f", [0.5, 0.25]), rest=0.25)
+    made = Dist.of(record)
+    assert (made.ids, made.probs, made.rest) == ([4, 2], [0.5, 0.25], 0.25)
+    assert (type(made.ids), type(made.probs)) == (list, list)
 
 
 def expected(probs, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
@@ -24,8 +25,11 @@ class Dist:
 
     @classmethod
     def of(cls, record: Any) -> Dist:
-        """From the server's record."""
-        return cls(record.ids, record.probs, record.rest)
+        """From the server's record. Lists in both tiers: the sandbox gets them so, the trusted tier gets arrays."""
+        ids, probs = record.ids, record.probs
+        if type(ids) is array:
+            ids, probs = ids.tolist(), probs.tolist()
+        return cls(ids, probs, record.rest)
 
     def __len__(self) -> int:
         return len(self.ids)
