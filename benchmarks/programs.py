@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pie_core.application.events import Event
+from pie_core.application.inferlet import Inferlet
 from pie_core.application.program import Program, read_program
 from pie_core.application.wasm.cache import default_directory
 from pie_core.application.wasm.interpreter import build_program
@@ -45,6 +48,15 @@ def c_component() -> Program:
         _run(clang, *FLAGS, f"-I{directory}", str(GUESTS / "guest.c"), "-o", str(module))
         _run(sys.executable, "-m", "pie_core.cli", "build", str(module), "-o", str(component))
         return Program("guest", "", "guest.wasm", component.read_bytes())
+
+
+async def next_event(inferlet: Inferlet) -> Event:
+    """The next thing that the client would see."""
+    ticket, arrived = inferlet.events.get(), asyncio.Event()
+    ticket.watch(lambda _: arrived.set())
+    await arrived.wait()
+    event: Event = ticket.result()
+    return event
 
 
 def _run(*command: str) -> None:

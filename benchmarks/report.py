@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+
 
 def machine() -> dict[str, Any]:
     """Where and what this was measured with."""
@@ -27,6 +29,23 @@ def machine() -> dict[str, Any]:
 def emit(row: dict[str, Any], out: TextIO = sys.stdout) -> None:
     """Print a row."""
     print(json.dumps(row), file=out, flush=True)
+
+
+def usage(process: psutil.Process) -> dict[str, float]:
+    """What a process holds of the system: memory in MB, resident and private to it; mappings; descriptors; threads."""
+    return {
+        "rss_mb": round(process.memory_info().rss / 1e6, 1),
+        "private_mb": round(private_kib(process.pid) * 1024 / 1e6, 1),
+        "maps": len(Path(f"/proc/{process.pid}/maps").read_text().splitlines()),
+        "fds": process.num_fds(),
+        "threads": process.num_threads(),
+    }
+
+
+def private_kib(pid: int) -> int:
+    """Memory that a process has written to and shares with nobody."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty"))
 
 
 def _cpu_name() -> str:

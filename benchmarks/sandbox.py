@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -25,8 +26,8 @@ from typing import Any
 import click
 import structlog
 from pie_traits_text.output_text import Dist
-from programs import BuildError, c_component, python_component, python_source
-from report import emit, machine
+from programs import BuildError, c_component, next_event, python_component, python_source
+from report import emit, machine, private_kib
 
 from pie_core.application.application import Application
 from pie_core.application.events import Ended, Message
@@ -71,20 +72,6 @@ def idle_model(guests: int) -> LoadedModel:
     return fake_model(FakeBackend(pages=guests * 12, embeds=guests * 6, page_size=32), handlers=handlers)
 
 
-def private_kib() -> int:
-    """Memory of this process that it shares with nobody."""
-    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty"))
-
-
-async def next_event(inferlet: Inferlet) -> Any:
-    """The next thing that the client would see."""
-    ticket, arrived = inferlet.events.get(), asyncio.Event()
-    ticket.watch(lambda _: arrived.set())
-    await arrived.wait()
-    return ticket.result()
-
-
 async def finish(inferlet: Inferlet) -> None:
     """Read to the end."""
     while True:
@@ -125,9 +112,9 @@ class Bench:
     async def work(self, kind: str, steps: int) -> Work:
         """Launch all, let them go at once, wait for the last."""
         gc.collect()
-        before, started = private_kib(), time.perf_counter()
+        before, started = private_kib(os.getpid()), time.perf_counter()
         begun = await asyncio.gather(*(self.begin(kind, steps) for _ in range(self._guests)))
-        launch_s, kib = time.perf_counter() - started, private_kib() - before
+        launch_s, kib = time.perf_counter() - started, private_kib(os.getpid()) - before
         commands, batches = self._forwards()
         wall, cpu = time.perf_counter(), time.process_time()
         for inferlet, _ in begun:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 import click
 import psutil
-from report import emit, machine
+from report import emit, machine, usage
 
 from pie_core.application.program import Program
 from pie_core.client import Client
@@ -117,7 +117,7 @@ def main(inferlets: int, at_once: int) -> None:
     facts = machine()
     help_s = time_help()
     with serving() as (process, url, ready_s):
-        row = {"help_s": round(help_s, 3), "ready_s": round(ready_s, 2), "rss_mb": rss_mb(process)}
+        row = {"help_s": round(help_s, 3), "ready_s": round(ready_s, 2), "rss_mb": usage(process)["rss_mb"]}
         emit({"benchmark": "start", **row, **facts})
         for part in range(1, 11):
             started = time.perf_counter()
@@ -128,17 +128,10 @@ def main(inferlets: int, at_once: int) -> None:
                     "inferlets": inferlets // 10 * part,
                     "ends": ends,
                     "per_s": round(inferlets / 10 / (time.perf_counter() - started), 1),
-                    "rss_mb": rss_mb(process),
-                    "fds": process.num_fds(),
-                    "threads": process.num_threads(),
+                    **usage(process),
                     **facts,
                 }
             )
-
-
-def rss_mb(process: psutil.Process) -> float:
-    """Resident memory in MB."""
-    return round(process.memory_info().rss / 1e6, 1)
 
 
 if __name__ == "__main__":
