@@ -35,17 +35,10 @@ typedef struct { uint32_t q; list_t pages, emb; uint32_t step; uint64_t asked; }
 static const pie_option_mask_t NO_MASK = {0};
 static const pie_option_u32_t ONE = {true, 1};
 
-// Wait until a call is done.
-static uint64_t done(uint64_t ticket) {
-  pie_list_u64_t ready = pie_wait((pie_list_u64_t){&ticket, 1});
-  free(ready.ptr);
-  return ticket;
-}
-
 static outcome_t ready(void) {
   DO(pie_send((pie_string_t){"ready", 5}));
   uint64_t asked = TRY(pie_receive());
-  free(TRY(pie_receive_result(done(asked))).ptr);
+  free(TRY(pie_receive_result(asked)).ptr);
   return (outcome_t){0};
 }
 
@@ -86,7 +79,7 @@ static outcome_t forwards(uint32_t q, uint32_t steps) {
   CHECK(run_token(&own, 1));
   CHECK(ready());
   for (uint32_t step = 0; step < steps; step++)
-    DO(pie_outcome(done(TRY(pie_forward(q, own.pages, own.emb, own.pages, own.emb, NO_MASK)))));
+    DO(pie_outcome(TRY(pie_forward(q, own.pages, own.emb, own.pages, own.emb, NO_MASK))));
   return (outcome_t){0};
 }
 
@@ -97,7 +90,7 @@ static outcome_t decode(uint32_t q, uint32_t steps) {
   CHECK(run_token(&own, 1));
   CHECK(ready());
   for (uint32_t step = 0; step < steps; step++) {
-    CHECK(next_token(done(TRY(pie_get_next_dist(q, own.emb, ONE))), &token));
+    CHECK(next_token(TRY(pie_get_next_dist(q, own.emb, ONE)), &token));
     CHECK(run_token(&own, token));
   }
   return (outcome_t){0};
