@@ -1,8 +1,8 @@
 """Help is quick, complete, and in the documentation."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -29,11 +29,15 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stderr == "[]\n"
 
 
-def test_help_answers_in_under_300_ms(pie_core):
+def test_help_answers_in_under_300_ms_of_the_processor(pie_core):
+    def spent():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     def seconds():
-        started = time.perf_counter()
+        before = spent()
         assert pie_core.run("--help").returncode == 0
-        return time.perf_counter() - started
+        return spent() - before
 
     assert min(seconds() for _ in range(5)) < 0.3
 
