@@ -91,9 +91,19 @@ class Command(Call):
 
     `heavy`   one launch costs about the same whatever its size (a forward pass): batching waits for company among the
               commands that can be made ready first, and a wave holds one batch of it.
+    `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
+              detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
+              holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has
+              a method of this command's name as well, usually the same function.
     """
 
     heavy: ClassVar[bool] = False
+    batches_with: ClassVar[type[Command] | None] = None
+
+    @classmethod
+    def batch_kind(cls) -> type[Command]:
+        """The kind under which commands of this class are batched, launched, limited and counted."""
+        return cls.batches_with or cls
 
     @property
     def weight(self) -> int:

@@ -31,3 +31,4 @@ class ModelInfo:
     prompt_template: str = ""  # Jinja source of the chat template, in the Hugging Face convention; "" if none
     bos_token: int | None = None  # the token a fresh context starts with, if the tokenizer would add one
     eos_tokens: tuple[int, ...] = ()  # tokens that end an answer
+    adapters: tuple[str, ...] = ()  # names of the LoRA adapters that were loaded beside it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from pie_core.command import Call, Signature
+from pie_core.command import Call, Command, Signature, call_name
 from pie_core.errors import DeclarationError
 from pie_core.resource import Resource
 
@@ -46,9 +46,20 @@ class Trait:
             if signature.name in signatures:
                 raise DeclarationError(f"trait {self.name!r} declares call {signature.name!r} twice")
             signatures[signature.name] = signature
+        for call in self.calls:
+            if issubclass(call, Command) and call.batches_with is not None:
+                _check_company(self, call, call.batches_with)
         object.__setattr__(self, "signatures", signatures)
 
     @property
     def supertraits(self) -> dict[str, Requirement]:
         """The required traits by name."""
         return {requirement.name: requirement for requirement in map(Requirement, self.requires)}
+
+
+def _check_company(trait: Trait, command: type[Command], host: type[Command]) -> None:
+    if host not in trait.calls or host.batches_with is not None:
+        raise DeclarationError(
+            f"trait {trait.name!r}: {call_name(command)} batches with {call_name(host)}, which is not a command of "
+            "this trait with batches of its own; name one that is, or leave `batches_with` out"
+        )

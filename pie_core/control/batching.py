@@ -1,7 +1,8 @@
 """From ready commands to a wave: which commands run together, and which batches run back to back.
 
 A batch holds commands of one kind that do not depend on each other: the further commands of a queue (vertical) and
-those of other queues (horizontal). A wave is a list of batches that the device runs in order without asking.
+those of other queues (horizontal); the kind is `Command.batch_kind`. A wave is a list of batches that the device runs
+in order without asking.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Backlog:
 
     def add(self, submission: Submission) -> None:
         """Nothing stands before this command any more."""
-        self._ready.setdefault(type(submission.command), []).append(submission)
+        self._ready.setdefault(submission.command.batch_kind(), []).append(submission)
 
     def __bool__(self) -> bool:
         return any(not submission.done for ready in self._ready.values() for submission in ready)

@@ -63,7 +63,7 @@ class WaveRunner:
             answers = _answers(route, commands)
         except Exception as error:
             if len(places) == 1:
-                batch.errors[places[0]] = _device_error(batch, error)
+                batch.errors[places[0]] = _device_error(commands[0], error)
                 return
             log.warning("batch.failed", call=batch.kind.__name__, size=len(places), error=str(error))
             for place in places:
@@ -73,10 +73,11 @@ class WaveRunner:
             results[place] = answer
 
     def _run_alone(self, batch: Batch[Any], place: int, route: Route) -> None:
+        command = batch.entries[place].command
         try:
-            batch.results[place] = _answers(route, [batch.entries[place].command])[0]
+            batch.results[place] = _answers(route, [command])[0]
         except Exception as error:
-            batch.errors[place] = _device_error(batch, error)
+            batch.errors[place] = _device_error(command, error)
 
 
 def _answers(route: Route, commands: Sequence[Command]) -> Sequence[Any]:
@@ -100,11 +101,11 @@ def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
     return False
 
 
-def _device_error(batch: Batch[Any], error: Exception) -> PieError:
+def _device_error(command: Command, error: Exception) -> PieError:
     if isinstance(error, PieError):
         return error
-    log.error("command.failed", call=batch.kind.__name__, traceback="".join(traceback.format_exception(error)))
-    wrapped = DeviceError(f"{batch.kind.signature().name} failed on the device: {type(error).__name__}: {error}")
+    log.error("command.failed", call=type(command).__name__, traceback="".join(traceback.format_exception(error)))
+    wrapped = DeviceError(f"{command.signature().name} failed on the device: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
 

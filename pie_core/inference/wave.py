@@ -24,7 +24,7 @@ E = TypeVar("E", bound=Entry)
 
 @dataclass(slots=True)
 class Batch(Generic[E]):
-    """Commands of one kind, independent of each other, for one launch.
+    """Commands of one `batch_kind`, independent of each other, for one launch.
 
     The device fills in one result per entry, and an error, by place, for those that failed.
     """

@@ -32,10 +32,19 @@ def digest(*parts: object) -> bytes:
 
 
 class FakeBackend(Backend):
-    """Pools of hashes. `pages` and `embeds` size them; `answer` makes the model recite a text after any prompt."""
+    """Pools of hashes. `pages` and `embeds` size them; `answer` makes the model recite a text after any prompt.
+
+    Of an adapter only the name counts: it is part of every hash that a pass through it makes.
+    """
 
     def __init__(
-        self, pages: int = 64, embeds: int = 256, page_size: int = 16, answer: str | None = None, batch: int = 4096
+        self,
+        pages: int = 64,
+        embeds: int = 256,
+        page_size: int = 16,
+        answer: str | None = None,
+        batch: int = 4096,
+        adapters: Sequence[str] = (),
     ) -> None:
         self._info = ModelInfo(
             name="fake",
@@ -45,6 +54,7 @@ class FakeBackend(Backend):
             description="Hashes instead of tensors.",
             prompt_template="{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
             eos_tokens=(END,),
+            adapters=tuple(adapters),
         )
         self._capacity: dict[type[Resource], int] = {KvPage: pages, Embed: embeds}
         self._batch = batch
@@ -107,6 +117,8 @@ class FakeHandler:
         for command in batch:
             self._forward(command)
 
+    forward_with_adapter = forward  # they come mixed
+
     def get_next_dist(self, batch: Sequence[Any]) -> list[Any]:
         """A distribution drawn from the hash, or the next token of the recited answer."""
         return [self._dist(command) for command in batch]
@@ -128,7 +140,10 @@ class FakeHandler:
     def _forward(self, command: Any) -> None:
         backend, size = self._backend, self._backend.info.kvpage_size
         inputs = [backend.embeds[embed.index] for embed in command.iemb]
-        keys = [digest("kv", value, position) for value, position in zip(inputs, command.positions, strict=True)]
+        keys = [
+            digest("kv", value, position, command.adapter)
+            for value, position in zip(inputs, command.positions, strict=True)
+        ]
         new = list(zip(command.positions, keys, strict=True))
         held = command.held or command.live
         context = [
@@ -140,7 +155,7 @@ class FakeHandler:
         outputs = []
         for row, (value, position) in enumerate(zip(inputs, command.positions, strict=True)):
             seen = _seen(context, new, row, position, command.mask)
-            outputs.append(digest("hidden", value, position, sorted(seen)))
+            outputs.append(digest("hidden", value, position, command.adapter, sorted(seen)))
         for (place, slot), entry in zip(command.slots, new, strict=True):
             backend.slots[command.okv[place].index, slot] = entry
         for embed, output in zip(command.oemb, outputs[len(outputs) - len(command.oemb) :], strict=True):

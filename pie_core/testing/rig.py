@@ -73,9 +73,10 @@ def make_rig(
     handlers: Sequence[HandlerSpec] | None = None,
     backend: Backend | None = None,
     name: str = "fake",
+    adapters: Sequence[str] = (),
 ) -> Rig:
     """A rig; small pages, so that everything crosses their borders. `handlers` are for `backend`, called `name`."""
-    backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch)
+    backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch, adapters=adapters)
     realization = realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
     loop = ManualLoop()
     device = InlineDevice(realization.routes, loop.soon)

@@ -27,6 +27,31 @@ def test_commands_of_one_queue_that_do_not_conflict_share_a_batch():
     assert rig.device.shapes == [[("embed_txt", 5), ("forward", 5)]]
 
 
+def test_forwards_with_different_adapters_and_with_none_share_a_batch_by_priority_and_age():
+    rig = make_rig(adapters=["poet", "judge"], batch=4)
+    finished: list[str] = []
+    asked = {
+        "plain": (0, "forward"),
+        "poet": (0, "forward_with_adapter", "poet"),
+        "judge": (0, "forward_with_adapter", "judge"),
+        "late": (-1, "forward"),
+        "urgent": (5, "forward_with_adapter", "poet"),
+    }
+    programs = {name: rig.open(name) for name in asked}
+    embeds = {name: program.prompt([1]) for name, program in programs.items()}
+    rig.loop.run()
+    for name, (priority, *call) in asked.items():
+        program = programs[name]
+        program.space.queues[program.q].priority = priority
+        ticket = program.call(*call, [], embeds[name], program.call("alloc_kvpage", 1), [])
+        ticket.watch(lambda _, name=name: finished.append(name))
+    rig.device.shapes.clear()
+    rig.loop.run()
+    assert rig.device.shapes == [[("forward", 4)], [("forward", 1)]]
+    assert finished == ["urgent", "plain", "poet", "judge", "late"]
+    assert rig.layer.statistics.calls["forward"].commands == 5 and len(rig.layer.statistics.calls) == 2
+
+
 def test_a_dependent_forward_waits_for_the_next_wave():
     rig = make_rig()
     program = rig.open()

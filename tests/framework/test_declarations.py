@@ -194,3 +194,30 @@ def test_a_wrong_value_is_refused_with_the_name_of_the_argument(annotation, valu
 )  # fmt: skip
 def test_a_right_value_arrives_in_its_plain_form(annotation, value, result):
     assert check(annotation, value) == result
+
+
+class Sit(Command):
+    """Sit."""
+
+
+class SitDown(Command):
+    """Sit down."""
+
+    batches_with = Sit
+
+
+class SitTight(Command):
+    """Sit tight."""
+
+    batches_with = SitDown
+
+
+def test_a_command_is_batched_with_the_one_it_names():
+    assert (Sit.batch_kind(), SitDown.batch_kind()) == (Sit, Sit)
+    assert Trait("sit", "1.0", "Sit.", (SitDown, Sit)).calls == (SitDown, Sit)
+
+
+@pytest.mark.parametrize("calls", [(SitDown,), (Sit, SitDown, SitTight)])
+def test_a_command_batches_with_one_of_its_trait_that_has_batches_of_its_own(calls):
+    with pytest.raises(DeclarationError, match="which is not a command of this trait with batches of its own"):
+        Trait("sit", "1.0", "Sit.", calls)

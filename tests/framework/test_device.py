@@ -33,6 +33,14 @@ class Entry:
         self.command, self.reads, self.writes = command, reads, writes
 
 
+class WriteAloud(Command):
+    """Write, and say so."""
+
+    batches_with = Write
+    out: Writes[Embed]
+    fails: bool = False
+
+
 def write(embed, fails=False):
     return Entry(Write((embed,), fails), writes=(embed,))
 
@@ -114,6 +122,16 @@ def test_the_error_of_a_command_names_it_and_keeps_the_cause():
     error = wave.batches[0].errors[0]
     assert isinstance(error, DeviceError) and str(error) == "write failed on the device: RuntimeError: bit flip"
     assert isinstance(error.__cause__, RuntimeError)
+
+
+def test_commands_that_share_a_batch_go_to_one_method_and_fail_under_their_own_names():
+    embeds, seen = [Embed(), Embed()], []
+    wave = Wave([Batch(Write, [write(embeds[0]), Entry(WriteAloud((embeds[1],), True), writes=(embeds[1],))])])
+    WaveRunner({Write: lambda batch: seen.append(len(batch)) or fragile(batch)}).run(wave)
+    assert seen == [2, 1, 1]
+    assert {place: str(error) for place, error in wave.batches[0].errors.items()} == {
+        1: "write_aloud failed on the device: RuntimeError: bit flip"
+    }
 
 
 def test_waves_run_in_launch_order_on_one_thread_and_close_waits_for_them():

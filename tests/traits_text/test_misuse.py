@@ -14,7 +14,7 @@ SIZE = 4
 @pytest.fixture
 def world():
     """A rig with every kind of handle one can get wrong. `full` holds 4 tokens, `part` 3 (one hidden), `empty` none."""
-    rig = make_rig(pages=16, embeds=32, page_size=SIZE)
+    rig = make_rig(pages=16, embeds=32, page_size=SIZE, adapters=["poet", "judge"])
     mine, other = rig.open("mine"), rig.open("other")
     pages = mine.call("alloc_kvpage", 5)
     full, part, empty, shared, gone = ([page] for page in pages)
@@ -181,6 +181,16 @@ MISUSES = {
         ("text", lambda w: ("abc",), "argument `ids`: expected a list, got str"),
     ],
 }  # fmt: skip
+MISUSES["forward_with_adapter"] = [
+    (
+        "an unknown adapter",
+        lambda w: ("poets", [], w.e[:1], w.empty, []),
+        "has no adapter 'poets'; did you mean 'poet'",
+    ),
+    ("no adapter", lambda w: (None, [], w.e[:1], w.empty, []), "argument `adapter`: expected str, got None"),
+    ("too few arguments", lambda w: ("poet", [], w.e[:1], w.empty), "takes 5 to 6 arguments, got 4"),
+    *((what, lambda w, wrong=wrong: ("poet", *wrong(w)), text) for what, wrong, text in MISUSES["forward"][:-1]),
+]
 
 CASES = [
     pytest.param(call, arguments, fragment, id=f"{call}: {what}")
@@ -198,6 +208,7 @@ def test_a_wrong_call_is_refused_by_name_and_changes_nothing(world, call, argume
     message = str(caught.value)
     assert fragment in message
     assert call.partition("_")[0] in message or isinstance(caught.value, ResourceError)  # it names the call
+    assert call in message or call != "forward_with_adapter"  # and not the one it is a variation of
     assert books(world) == before
     world.rig.loop.run()
     assert books(world) == before
@@ -205,7 +216,7 @@ def test_a_wrong_call_is_refused_by_name_and_changes_nothing(world, call, argume
 
 def test_every_call_of_the_text_traits_that_takes_something_is_in_the_table(world):
     known = world.rig.layer._binders
-    assert set(MISUSES) == set(known) - {"get_kvpage_size", "get_vocabs", "exported_kvpages"}
+    assert set(MISUSES) == set(known) - {"get_kvpage_size", "get_vocabs", "exported_kvpages", "list_adapters"}
 
 
 @pytest.mark.parametrize("queue", [None, 12345, "q"])
@@ -232,6 +243,27 @@ def test_handles_of_the_wrong_kind_are_told_apart_although_both_are_numbers(worl
 
 
 # what the right calls do
+
+
+def test_adapters_are_listed_by_name_and_each_gives_another_result():
+    rig = make_rig(adapters=["poet", "judge"])
+    p = rig.open()
+    assert p.space.call("list_adapters", None, ()) == ["poet", "judge"]
+    results = []
+    for call in (["forward"], ["forward_with_adapter", "poet"], ["forward_with_adapter", "judge"]):
+        embeds, page = p.prompt([1, 2]), p.call("alloc_kvpage", 1)
+        p.call(*call, [], embeds[:1], page, [])
+        p.call("forward", page, embeds[1:], page, embeds[1:])  # sees the adapter in the keys it reads
+        p.call(*call, page, embeds[:1], page, embeds[:1])
+        results.append(tuple(p.hashes(embeds)))
+    assert len({hashes[0] for hashes in results}) == len({hashes[1] for hashes in results}) == 3
+
+
+def test_without_adapters_there_is_none_to_list_and_none_to_name():
+    p = make_rig().open()
+    assert p.space.call("list_adapters", None, ()) == []
+    with pytest.raises(ArgumentError, match="has no adapter 'poet'; there is none"):
+        p.call("forward_with_adapter", "poet", [], p.prompt([1]), p.call("alloc_kvpage", 1), [])
 
 
 def test_fill_counts_are_known_when_the_command_is_enqueued():

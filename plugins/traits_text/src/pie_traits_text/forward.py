@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import ClassVar
 
 from pie_core import (
     ArgumentError,
@@ -20,6 +21,8 @@ from pie_core import (
     Writes,
     hookimpl,
 )
+from pie_core.errors import nearest
+from pie_traits_text.forward_plan import plan
 
 
 class Forward(Command):
@@ -51,76 +54,57 @@ class Forward(Command):
     slots: Planned[tuple[tuple[int, int], ...]] = ()  # for each token: (place of the page in okv, slot in the page)
     positions: Planned[tuple[int, ...]] = ()  # for each token
 
+    adapter: ClassVar[str | None] = None  # what a batch mixed with `ForwardWithAdapter` asks each of its commands
+
     @property
     def weight(self) -> int:
         return len(self.iemb)
 
     def prepare(self, model: ModelInfo) -> None:
-        positions = [embed.position for embed in self.iemb]
-        room = self._room(len(positions))
-        self._check(positions, sum(room), model)
-        self.live = tuple([page.used & ~page.hidden for page in self.ikv])
-        if self.mask is not None:
-            self.held = tuple([page.used for page in self.ikv])
-        self.slots = tuple(self._fill(len(positions), room))  # shortens okv
-        self.positions = tuple(positions)  # type: ignore[arg-type]  # `_check` refused the unwritten ones
-        for embed, position in zip(self.oemb, self.positions[len(positions) - len(self.oemb) :], strict=True):
-            embed.position = position + 1
+        plan(self, model)
 
-    def _room(self, count: int) -> list[int]:
-        """Free slots of the pages of `okv`, up to the one with which they suffice."""
-        room: list[int] = []
-        for page in self.okv:
-            free = page.size - page.used.bit_count()
-            room.append(free)
-            count -= free
-            if count <= 0:
-                break
-        return room
 
-    def _check(self, positions: list[int | None], free: int, model: ModelInfo) -> None:
-        count = len(positions)
-        if count == 0:
-            raise ArgumentError("forward: `iemb` is empty; name at least one Embed to run")
-        if None in positions:
-            raise HandleError(f"forward: Embed {positions.index(None)} of `iemb` was never written; embed_txt it first")
-        farthest = max(position for position in positions if position is not None)
-        if farthest >= model.max_position:
-            raise ArgumentError(
-                f"forward: an Embed of `iemb` stands at position {farthest}, outside the model's range of "
-                f"{model.max_position}"
-            )
-        if len(self.oemb) > count:
-            raise ArgumentError(f"forward: `oemb` has {len(self.oemb)} Embeds for {count} tokens; name {count} at most")
-        for name, named in (("oemb", self.oemb), ("okv", self.okv), ("ikv", self.ikv)):
-            if len(named) > 1 and len(set(named)) < len(named):
-                raise HandleError(f"forward: a {named[0].kind} is named twice in `{name}`")
-        if free < count:
-            raise ArgumentError(f"forward: `okv` has {free} free slots for {count} tokens; allocate more pages")
-        if self.mask is not None:
-            self._check_mask(self.mask, count)
+class ForwardWithAdapter(Command):
+    """`forward` through a LoRA adapter: its low-rank terms are added to the model's own weights.
 
-    def _check_mask(self, mask: Mask, count: int) -> None:
-        columns = sum(page.tokens for page in self.ikv) + count
-        if (mask.rows, mask.cols) != (count, columns):
-            raise ArgumentError(
-                f"forward: mask is {mask.rows}x{mask.cols}; for {count} tokens over {columns - count} context tokens "
-                f"it must be {count}x{columns}"
-            )
+    adapter: one of the names that `list_adapters` gives. The others are those of `forward`.
 
-    def _fill(self, count: int, room: list[int]) -> list[tuple[int, int]]:
-        """Take free slots in order; `okv` keeps the pages that were taken from. Each slot as (place in okv, offset)."""
-        filled: list[KvPage] = []
-        taken: list[tuple[int, int]] = []
-        for page, free in zip(self.okv, room, strict=False):
-            if free:
-                place = len(filled)
-                filled.append(page)
-                taken += [(place, offset) for offset in page.take(min(free, count - len(taken)))]
-                if len(taken) == count:
-                    break
-        self.okv = tuple(filled)
-        return taken
+    The keys and values it writes are the adapter's, its output Embeds too; whoever reads them afterwards may do so with
+    another adapter or with none. Errors: an unknown adapter, and those of `forward`.
+    """
+
+    heavy = True
+    batches_with = Forward
+    adapter: str
+    ikv: Reads[KvPage]
+    iemb: Reads[Embed]
+    okv: Writes[KvPage]
+    oemb: Writes[Embed]
+    mask: Mask | None = None
+    live: Planned[tuple[int, ...]] = ()  # these four: see `Forward`
+    held: Planned[tuple[int, ...]] = ()
+    slots: Planned[tuple[tuple[int, int], ...]] = ()
+    positions: Planned[tuple[int, ...]] = ()
+
+    @property
+    def weight(self) -> int:
+        return len(self.iemb)
+
+    def prepare(self, model: ModelInfo) -> None:
+        if self.adapter not in model.adapters:
+            near = nearest(self.adapter, model.adapters)
+            raise ArgumentError(f"forward_with_adapter: model {model.name!r} has no adapter {self.adapter!r}{near}")
+        plan(self, model)
+
+
+class ListAdapters(ControlCall):
+    """Names of the adapters that `forward_with_adapter` takes, in the order they were loaded in."""
+
+    target = "model"
+    returns = list[str]
+
+    def apply(self, space: Space) -> list[str]:
+        return list(space.model.adapters)
 
 
 class MaskKvpage(ControlCall):
@@ -158,7 +142,7 @@ FORWARD = Trait(
     name="forward",
     version="1.0.0",
     doc="Run the model over Embeds, with pages as context.",
-    calls=(Forward, MaskKvpage),
+    calls=(Forward, ForwardWithAdapter, ListAdapters, MaskKvpage),
     requires=("allocate>=1,<2",),
 )
 

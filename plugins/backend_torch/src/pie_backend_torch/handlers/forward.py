@@ -41,6 +41,8 @@ class ForwardHandler:
         if written:
             embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
 
+    forward_with_adapter = forward  # they come mixed, in one batch
+
 
 def _span(command: Forward, size: int) -> Span:
     okv = command.okv
