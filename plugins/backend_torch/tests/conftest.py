@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.plugin import load, pie_handlers
 from pie_traits_text.allocate import CopyKvpage
-from pie_traits_text.forward import Forward
+from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import Dist, GetNextDist
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -150,6 +152,31 @@ def write_checkpoint(path: Path, family: str, **overrides: Any) -> Path:
     return path
 
 
+def write_adapter(path: Path, checkpoint: Path, seed: int = 0, strength: float = 0.2, **config: Any) -> Path:
+    """A LoRA adapter as PEFT saves it, both sides random, so that it changes every token."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    torch.manual_seed(seed)
+    with their_warnings():
+        adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
+        with torch.no_grad():
+            for name, parameter in adapted.named_parameters():
+                if "lora_" in name:
+                    parameter.normal_(0.0, strength)
+        adapted.save_pretrained(path)
+    return path
+
+
+@contextmanager
+def their_warnings() -> Iterator[None]:
+    """Around peft, which uses what transformers calls deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class Driver:
     """Runs commands as the control layer would: prepare in program order, then batches of one kind."""
 
@@ -178,7 +205,7 @@ class Driver:
         """One batch of one kind."""
         for command in commands:
             command.prepare(self.backend.info)
-        trait, name = _CALLS[type(commands[0])]
+        trait, name = _CALLS[commands[0].batch_kind()]
         return getattr(self.handlers[trait], name)(commands)
 
     def embed(self, tokens: Sequence[int], positions: Sequence[int]) -> tuple[Embed, ...]:
@@ -193,17 +220,20 @@ class Driver:
         ikv: Sequence[KvPage],
         okv: Sequence[KvPage],
         mask: Any = None,
-    ) -> Forward:
+        adapter: str | None = None,
+    ) -> Forward | ForwardWithAdapter:
         """A forward call over fresh Embeds of these tokens, writing all hidden states back to them."""
         embeds = self.embed(tokens, positions)
         mask = None if mask is None else Mask.of(mask, "test")
+        if adapter is not None:
+            return ForwardWithAdapter(adapter, ikv=tuple(ikv), iemb=embeds, okv=tuple(okv), oemb=embeds, mask=mask)
         return Forward(ikv=tuple(ikv), iemb=embeds, okv=tuple(okv), oemb=embeds, mask=mask)
 
-    def hidden(self, command: Forward) -> torch.Tensor:
+    def hidden(self, command: Forward | ForwardWithAdapter) -> torch.Tensor:
         """What a forward call left in its output Embeds."""
         return self.backend.embeds[[embed.index for embed in command.oemb]].clone()
 
-    def logits(self, command: Forward) -> torch.Tensor:
+    def logits(self, command: Forward | ForwardWithAdapter) -> torch.Tensor:
         with torch.inference_mode():
             return self.backend.decoder.logits(self.hidden(command))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import describe
 from pie_backend_torch.pool import KvPool, lazy_zeros
+from pie_backend_torch.selection import Selection
 from pie_backend_torch.tokenizer import Tokenizer
 from pie_core.command import Command
 from pie_core.inference.backend import Backend
@@ -23,18 +24,26 @@ LOGITS_BYTES = 256 << 20  # of one batch of distributions
 
 
 class TorchBackend(Backend):
-    """A model on one device with its pools. Handlers use `decoder`, `pool`, `embeds` and `tokenizer`.
+    """A model on one device with its pools. Handlers use `decoder`, `pool`, `embeds`, `tokenizer` and `selection`.
 
     `embeds` is [Embeds, hidden], a row per physical index.
     """
 
     def __init__(
-        self, info: ModelInfo, decoder: Decoder, tokenizer: Tokenizer, pages: int, embeds: int, max_batch_tokens: int
+        self,
+        info: ModelInfo,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        pages: int,
+        embeds: int,
+        max_batch_tokens: int,
+        selection: Selection,
     ) -> None:
         self._info = info
         self._max_batch_tokens = max_batch_tokens
         self.decoder = decoder
         self.tokenizer = tokenizer
+        self.selection = selection
         self.pool = KvPool(decoder.layers, pages, info.kvpage_size, decoder.dtype, decoder.device)
         self.embeds: Tensor = lazy_zeros((embeds, decoder.hidden_size), decoder.dtype, decoder.device)
 

@@ -46,7 +46,7 @@ class Checkpoint:
     def optional_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the directory, or an empty dict where there is none. Raises `CheckpointError` if broken."""
         file = self.path / name
-        return _read_json(file) if file.is_file() else {}
+        return read_json(file) if file.is_file() else {}
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -61,10 +61,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} has no tokenizer ({', '.join(TOKENIZERS[:2])}); copy the model's tokenizer files there"
         )
-    return Checkpoint(path, _read_json(config), _read_tensors(path))
+    return Checkpoint(path, read_json(config), _read_tensors(path))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises `CheckpointError` if the file holds anything else."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -77,7 +78,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, TensorFacts]:
     tensors: dict[str, TensorFacts] = {}
     for file in _weight_files(path):
-        for name, facts in _read_header(file).items():
+        for name, facts in read_header(file).items():
             if name in tensors:
                 raise CheckpointError(f"{file} holds tensor {name!r}, and so does {tensors[name].file}; {FETCH}")
             tensors[name] = facts
@@ -92,7 +93,7 @@ def _weight_files(path: Path) -> list[Path]:
         found = sorted(entry.name for entry in path.glob("*.bin")) + sorted(e.name for e in path.glob("*.pt*"))
         hint = f"; {found[0]} is a pickle and is not read, convert it to safetensors" if found else f"; {FETCH}"
         raise CheckpointError(f"{path} has no weights: neither {SINGLE} nor {INDEX}{hint}")
-    shards = _read_json(index).get("weight_map")
+    shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise CheckpointError(f"{index} has no weight_map; {FETCH}")
     files = [path / name for name in sorted(set(shards.values()))]
@@ -102,7 +103,8 @@ def _weight_files(path: Path) -> list[Path]:
     return files
 
 
-def _read_header(file: Path) -> dict[str, TensorFacts]:
+def read_header(file: Path) -> dict[str, TensorFacts]:
+    """The tensors of a safetensors file. Raises `CheckpointError` if it is damaged."""
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from pie_backend_torch import paged
+from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.checkpoint import Checkpoint
 from pie_backend_torch.families import check_family, position_limit
-from pie_backend_torch.packing import pack_linears, split_activations
+from pie_backend_torch.packing import adaptable_layers, pack_linears, split_activations
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.selfcheck import Reference, check_against, take_reference
@@ -90,7 +91,7 @@ def decoder_of(model: Any) -> Any:
 
 
 def load_generic(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, adapters: Adapters, progress: Progress
 ) -> GenericDecoder:
     """Read a checkpoint by transformers. Raises `CheckpointError` or `UnsupportedError`."""
     where = str(checkpoint.path)
@@ -101,11 +102,15 @@ def load_generic(
     try:
         paged.register()
         layers, called = _probe(model, device)
+        adapters.check(adaptable_layers(model, called))
         packed = pack_linears(model, called)
         if device.type == "cpu":
             split_activations(model, called)
         reference = take_reference(model, decoder_of(model), device)
+        adapters.on_modules(model)
         decoder = _decoder(model, layers, dtype, device, reference)
+    except CheckpointError:
+        raise
     except PieError as error:
         raise UnsupportedError(f"{where}: a {model.config.model_type} model cannot be served: {error}") from error
     log.info("model.checked", family=model.config.model_type, layers=len(layers), packed=packed)
@@ -155,13 +160,18 @@ def _check_report(report: dict[str, Any], where: str) -> None:
         )
 
 
-def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], set[nn.Module]]:
-    """What every layer keeps, and which modules are called, seen by running one token."""
+def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], dict[nn.Module, int]]:
+    """What every layer keeps, and which modules are called, with how many rows, seen by running one token."""
     recorder = paged.Recorder()
-    called: set[nn.Module] = set()
+    called: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, given: tuple[Any, ...], _: Any) -> None:
+        x = given[0] if given and isinstance(given[0], Tensor) else None
+        called[module] = called.get(module, 0) + (0 if x is None else x.shape[:-1].numel())
+
     stock = model.config._attn_implementation
     model.set_attn_implementation(paged.NAME)
-    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in model.modules()]
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
     try:
         ids = torch.zeros(1, 1, dtype=torch.int64, device=device)
         decoder_of(model)(
@@ -175,7 +185,7 @@ def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], se
         model.set_attn_implementation(stock)
     head = model.get_output_embeddings()
     if head is not None:
-        called.add(head)
+        called[head] = 0  # the scores' pass is no forward pass
     return _layers(recorder, int(model.config.get_text_config().num_hidden_layers)), called
 
 

@@ -6,7 +6,7 @@ what stands in the way of any other, which then takes the generic path. Imports 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.attention import Flavour, attend
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear, LinearMaker
@@ -46,7 +47,9 @@ class LeanDecoder:
 
     implementation = "lean"
 
-    def __init__(self, config: LeanConfig, read: Read, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: LeanConfig, read: Read, dtype: torch.dtype, device: torch.device, adapters: Adapters
+    ) -> None:
         self.vocab_size, self.hidden_size = config.vocab_size, config.hidden_size
         self.max_position = config.max_position
         self.dtype, self.device = dtype, device
@@ -57,7 +60,7 @@ class LeanDecoder:
         self._table = read("model.embed_tokens.weight")
         self._norm = read("model.norm.weight")
         maker = LinearMaker()
-        self._blocks = [_read_layer(config, read, maker, index) for index in range(config.layers)]
+        self._blocks = [_read_layer(config, read, maker, adapters, index) for index in range(config.layers)]
         self._head = maker.make(self._table if config.tied_head else read("lm_head.weight"))
         self._rotary = RotaryTable(config.rope, dtype, device)
 
@@ -94,14 +97,16 @@ class LeanDecoder:
         return out.view(-1, heads * width)
 
 
-def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, index: int) -> Layer:
+def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, adapters: Adapters, index: int) -> Layer:
     prefix = f"model.layers.{index}."
 
     def linear(*names: str, bias: bool) -> Linear:
-        return maker.make(joined(names, "weight"), joined(names, "bias") if bias else None)
+        weights = [read(f"{prefix}{name}.weight") for name in names]
+        biases = [read(f"{prefix}{name}.bias") for name in names] if bias else []
+        made = maker.make(joined(weights), joined(biases) if bias else None)
+        return adapters.on_linear(made, [prefix + name for name in names], [weight.shape[0] for weight in weights])
 
-    def joined(names: Sequence[str], part: str) -> Tensor:
-        tensors = [read(f"{prefix}{name}.{part}") for name in names]
+    def joined(tensors: list[Tensor]) -> Tensor:
         return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
     def norm(name: str) -> Tensor:
@@ -150,3 +155,9 @@ def expected_tensors(config: LeanConfig) -> Mapping[str, tuple[int, ...]]:
             if bias:
                 expected[f"{prefix}{name}.bias"] = (rows,)
     return expected
+
+
+def adaptable_layers(config: LeanConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every linear layer that an adapter may have terms for."""
+    shapes = expected_tensors(config)
+    return {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith("_proj.weight")}

@@ -14,11 +14,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pie_backend_torch import lean_config, memory
+from pie_backend_torch.adapter_files import open_adapters
+from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_device, choose_dtype
-from pie_backend_torch.lean import LeanDecoder, expected_tensors
+from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
 from pie_backend_torch.options import TorchOptions, check_options
 from pie_backend_torch.pool import token_bytes
 from pie_backend_torch.tokenizer import Tokenizer, bos_token, eos_tokens, open_tokenizer, prompt_template
@@ -37,29 +39,39 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
     checkpoint = open_checkpoint(spec.path)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, checkpoint.config, device)
+    adapters = Adapters(open_adapters(options.adapters), dtype, device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     tokenizer = open_tokenizer(checkpoint)
     memory.check_weights(checkpoint.parameters * dtype.itemsize, device)
     with torch.no_grad():  # not inference mode: handlers of other packages may write to the pools outside it
-        decoder = _read_decoder(checkpoint, options.implementation, dtype, device, progress)
+        decoder = _read_decoder(checkpoint, options.implementation, dtype, device, adapters, progress)
+        adapters.loaded()
         slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
         pages = memory.choose_pages(options, slot, embed, device)
         progress("pools", None)
-        info = _info(spec, checkpoint, decoder, tokenizer, options.page_size)
-        backend = TorchBackend(info, decoder, tokenizer, pages, options.embeds, options.max_batch_tokens)
+        info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
+        backend = TorchBackend(
+            info, decoder, tokenizer, pages, options.embeds, options.max_batch_tokens, adapters.selection
+        )
     log.info(
         "model.loaded",
         model=spec.name,
         device=backend.device,
         pages=pages,
+        adapters=len(info.adapters),
         seconds=round(time.perf_counter() - started, 2),
     )
     return backend
 
 
 def _read_decoder(
-    checkpoint: Checkpoint, implementation: str, dtype: torch.dtype, device: torch.device, progress: Progress
+    checkpoint: Checkpoint,
+    implementation: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    adapters: Adapters,
+    progress: Progress,
 ) -> Decoder:
     reason = lean_config.why_not(checkpoint.config)
     if implementation == "lean" and reason is not None:
@@ -67,16 +79,19 @@ def _read_decoder(
     lean = reason is None and implementation != "generic"
     log.info("model.path", path="lean" if lean else "generic", why=reason or f"implementation={implementation}")
     if lean:
-        return _read_lean(checkpoint, dtype, device, progress)
+        return _read_lean(checkpoint, dtype, device, adapters, progress)
     from pie_backend_torch.generic import load_generic
 
-    return load_generic(checkpoint, dtype, device, progress)
+    return load_generic(checkpoint, dtype, device, adapters, progress)
 
 
-def _read_lean(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress) -> LeanDecoder:
+def _read_lean(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, adapters: Adapters, progress: Progress
+) -> LeanDecoder:
     config = lean_config.read_config(checkpoint.config, str(checkpoint.path / "config.json"))
     expected = expected_tensors(config)
     _check_tensors(checkpoint, expected)
+    adapters.check(adaptable_layers(config))
     done = 0
     with ExitStack() as stack:
         files: dict[Path, Any] = {}
@@ -91,7 +106,7 @@ def _read_lean(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
             # a copy, so that nothing keeps the file mapped
             return torch.empty_like(loaded := files[file].get_tensor(name), dtype=dtype, device=device).copy_(loaded)
 
-        return LeanDecoder(config, read, dtype, device)
+        return LeanDecoder(config, read, dtype, device, adapters)
 
 
 def _check_tensors(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -118,7 +133,14 @@ def _derived(name: str) -> bool:
     return name.endswith("rotary_emb.inv_freq")
 
 
-def _info(spec: ModelSpec, checkpoint: Checkpoint, decoder: Decoder, tokenizer: Tokenizer, page_size: int) -> ModelInfo:
+def _info(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    page_size: int,
+    adapters: tuple[str, ...],
+) -> ModelInfo:
     own = checkpoint.optional_json("tokenizer_config.json")
     return ModelInfo(
         name=spec.name,
@@ -131,4 +153,5 @@ def _info(spec: ModelSpec, checkpoint: Checkpoint, decoder: Decoder, tokenizer: 
         prompt_template=prompt_template(checkpoint),
         bos_token=bos_token(tokenizer, own),
         eos_tokens=eos_tokens(tokenizer, checkpoint.optional_json("generation_config.json"), checkpoint.config, own),
+        adapters=adapters,
     )

@@ -24,6 +24,8 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     embeds: Embeds in the pool.
     max_batch_tokens: the most tokens of one forward batch; a longer single call still runs, alone.
     implementation: lean (hand-written, Llama family), generic (any transformers decoder) or auto.
+    adapters: LoRA adapters that programs may choose (PEFT directories with safetensors), as DIRECTORY or NAME=DIRECTORY
+        between commas; without a name the directory's own counts.
     """
 
     dtype: str = "auto"
@@ -35,6 +37,7 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     embeds: int = 16384
     max_batch_tokens: int = 2048
     implementation: str = "auto"
+    adapters: str = ""
 
 
 def check_options(options: TorchOptions) -> None:

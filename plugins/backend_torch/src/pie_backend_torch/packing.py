@@ -6,6 +6,7 @@ splits larger ones over threads wherever the count falls, and rounds an exponent
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 import torch
@@ -48,7 +49,7 @@ class RowwiseActivation(nn.Module):
         return torch.cat([self._activation(piece) for piece in pieces]).view(x.shape)
 
 
-def split_activations(model: nn.Module, called: set[nn.Module]) -> int:
+def split_activations(model: nn.Module, called: Container[nn.Module]) -> int:
     """Make every activation module among `called` row-wise; returns how many."""
     from transformers.activations import ACT2CLS
 
@@ -62,7 +63,7 @@ def split_activations(model: nn.Module, called: set[nn.Module]) -> int:
     return split
 
 
-def pack_linears(model: nn.Module, called: set[nn.Module]) -> int:
+def pack_linears(model: nn.Module, called: Container[nn.Module]) -> int:
     """Pack every plain linear layer among `called`, dropping the originals; returns how many.
 
     Others are left alone: a layer that is never called itself may have its weight read by somebody.
@@ -75,6 +76,19 @@ def pack_linears(model: nn.Module, called: set[nn.Module]) -> int:
                 setattr(parent, name, PackedModule(maker.make(weight.detach(), bias), weight.shape[0]))
                 packed += 1
     return packed
+
+
+def adaptable_layers(model: nn.Module, called: Mapping[nn.Module, int]) -> dict[str, tuple[int, ...]]:
+    """Name and shape (out, in) of the linear layers that take each row of a pass once, seen when one row was run.
+
+    Not those of experts, which take the rows that are routed to them.
+    """
+    shapes = {}
+    for name, module in model.named_modules():
+        weight = _weight(module)
+        if weight is not None and called.get(module) == 1 and "experts" not in name.split("."):
+            shapes[name] = tuple(weight.shape)
+    return shapes
 
 
 def _weight(module: Any) -> Tensor | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pie_traits_text.forward import Forward
+from pie_traits_text.forward import Forward, ForwardWithAdapter
 
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.step import Bools, Ints, Span, build_step
@@ -22,29 +22,33 @@ class ForwardHandler:
         self._backend = backend
 
     @torch.inference_mode()
-    def forward(self, batch: Sequence[Forward]) -> None:
+    def forward(self, batch: Sequence[Forward | ForwardWithAdapter]) -> None:
         decoder, pool, embeds = self._backend.decoder, self._backend.pool, self._backend.embeds
         size = pool.page_size
         spans: list[Span] = []
         read: list[int] = []
         written: list[int] = []
         rows: list[int] = []
+        adapted: dict[str, list[int]] = {}
         for command in batch:
             spans.append(_span(command, size))
             read += [embed.index for embed in command.iemb]
             written += [embed.index for embed in command.oemb]
             rows += range(len(read) - len(command.oemb), len(read))
+            if command.adapter is not None:
+                adapted.setdefault(command.adapter, []).extend(range(len(read) - len(command.iemb), len(read)))
         step = build_step(spans, size, decoder.device, (read, written, rows))
         step.place(pool.positions, decoder.dtype)
         source, target, out = step.extra
-        hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
+        with self._backend.selection.of(adapted):
+            hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
         if written:
             embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
 
-def _span(command: Forward, size: int) -> Span:
+def _span(command: Forward | ForwardWithAdapter, size: int) -> Span:
     okv = command.okv
     return Span(
         pages=[page.index for page in command.ikv],
@@ -55,7 +59,7 @@ def _span(command: Forward, size: int) -> Span:
     )
 
 
-def _visible(command: Forward, size: int) -> Bools:
+def _visible(command: Forward | ForwardWithAdapter, size: int) -> Bools:
     """The mask over live context tokens and new ones: what the guest gave, without the columns of hidden tokens."""
     mask = command.mask
     assert mask is not None
