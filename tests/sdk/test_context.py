@@ -642,3 +642,55 @@ def test_a_context_with_dropped_pages_cannot_be_exported():
         registry=load_registry(Selection()),
     )
     assert "pages of this context were dropped" in outcome.ended.value
+
+
+# adapters
+
+
+def test_every_token_of_a_context_goes_through_its_adapter_forks_and_openings_included():
+    run(
+        """
+        def forward_by_hand(adapter, tokens):
+            q = create_queue(get_auto_model())
+            embeds, pages = alloc_emb(q, len(tokens)), alloc_kvpage(q, 2)
+            embed_txt(q, tokens, range(len(tokens)), embeds)
+            forward_with_adapter(q, adapter, [], embeds, pages, embeds)
+            return q, embeds[-1]
+
+        model = get_auto_model()
+        assert model.adapters == ("poet", "judge") and list_adapters(model) == ["poet", "judge"]
+        seen = set()
+        for adapter in model.adapters:
+            with model.create_context(adapter=adapter) as context:
+                context.fill_tokens([1, 2, 3])
+                await context.next_dist()
+                context.fill_tokens([4, 5])
+                said = await state(context)
+                dist = await get_next_dist(*forward_by_hand(adapter, [1, 2, 3, 4, 5]), 5)
+                assert said == (list(dist.ids), list(dist.probs))
+                with context.fork() as child:
+                    assert child.adapter == adapter and await state(child) == said
+                context.export(adapter)
+            with Context.open(model, adapter, [1, 2, 3, 4, 5], adapter=adapter) as opened:
+                assert await state(opened) == said
+            release_kvpage(adapter)
+            seen.add(str(said))
+        seen.add(str(await fresh([1, 2, 3, 4, 5])))
+        assert len(seen) == 3
+        """,
+        adapters=["poet", "judge"],
+    )
+
+
+def test_an_unknown_adapter_is_refused_when_the_context_is_made():
+    run(
+        """
+        try:
+            get_auto_model().create_context(adapter="poets")
+        except ArgumentError as error:
+            assert str(error) == "model 'fake' has no adapter 'poets'; it has poet"
+        else:
+            raise AssertionError("it was taken")
+        """,
+        adapters=["poet"],
+    )

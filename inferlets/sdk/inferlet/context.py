@@ -30,9 +30,13 @@ class Context:
 
     _closed = True  # until there is something to give back
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, adapter: str | None = None) -> None:
+        if adapter is not None and adapter not in model.adapters:
+            known = ", ".join(model.adapters) or "none"
+            raise ArgumentError(f"model {model.name!r} has no adapter {adapter!r}; it has {known}")
         self._host = host()
         self.model = model
+        self.adapter = adapter  # every token of the context goes through it
         self.queue = _take_queue(model)
         self.tokens: list[int] = []  # all of them, pending ones included
         self._table = PageTable(self.queue, model.kvpage_size)
@@ -127,7 +131,7 @@ class Context:
         """A second context with the same tokens: full pages are shared, the partial one is copied."""
         self._check_open()
         self._run(len(self.tokens) - 1)
-        child = Context(self.model)
+        child = Context(self.model, self.adapter)
         child._table = self._table.fork(child.queue)
         child.tokens = list(self.tokens)
         child._hidden = set(self._hidden)
@@ -181,9 +185,9 @@ class Context:
         self._table = fresh
 
     @classmethod
-    def open(cls, model: Model, name: str, tokens: Sequence[int]) -> Context:
-        """A context that starts with the exported pages of `tokens`."""
-        context = cls(model)
+    def open(cls, model: Model, name: str, tokens: Sequence[int], adapter: str | None = None) -> Context:
+        """A context that starts with the exported pages of `tokens`, and goes on through `adapter`."""
+        context = cls(model, adapter)
         context._table.adopt(calls.import_kvpage(name), len(tokens))
         context.tokens = list(tokens)
         context._forget_last()  # its hidden state was not exported
@@ -229,7 +233,11 @@ class Context:
         embeds = self._out if len(tokens) == 1 else calls.alloc_emb(queue, len(tokens))
         try:
             calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
-            calls.forward(queue, context, embeds, table.reserve(len(tokens)), self._out)
+            pages = table.reserve(len(tokens))
+            if self.adapter is None:
+                calls.forward(queue, context, embeds, pages, self._out)
+            else:
+                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, self._out)
         finally:
             if embeds is not self._out:
                 calls.dealloc_emb(queue, embeds)

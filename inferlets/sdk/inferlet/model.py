@@ -28,11 +28,13 @@ class Model:
     max_position: int
     bos_token: int | None
     eos_tokens: tuple[int, ...]
+    adapters: tuple[str, ...]
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.__dict__.update(facts)
         self.traits = tuple(facts["traits"])
         self.eos_tokens = tuple(facts["eos_tokens"])
+        self.adapters = tuple(facts["adapters"])
 
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
@@ -41,11 +43,11 @@ class Model:
         """A new command queue."""
         return Queue(self.name, host().call("create_queue", self.name, None, ()))
 
-    def create_context(self) -> Context:
-        """An empty context with a queue of its own."""
+    def create_context(self, adapter: str | None = None) -> Context:
+        """An empty context with a queue of its own, whose tokens go through one of `adapters` or through none."""
         from inferlet.context import Context
 
-        return Context(self)
+        return Context(self, adapter)
 
 
 def get_model(name: str) -> Model:
