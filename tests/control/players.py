@@ -5,15 +5,25 @@ from hypothesis import strategies as st
 from pie_core import Embed, KvPage, PieError
 
 PAGES, EMBEDS, QUEUES, SIZE = 4, 4, 3, 4
+ADAPTERS = ("poet", "judge")
 
 handle = st.integers(0, PAGES - 1)
 embed = st.integers(0, EMBEDS - 1)
 pages = st.lists(handle, min_size=1, max_size=3)
 embeds = st.lists(embed, min_size=1, max_size=3, unique=True)
+adapter = st.sampled_from([None, None, *ADAPTERS])
 command = st.one_of(
     st.tuples(st.just("embed_txt"), st.lists(st.integers(0, 256), min_size=1, max_size=3), st.integers(0, 40), embeds),
-    st.tuples(st.just("forward"), pages, embeds, pages, embeds, st.sampled_from(["causal", "random mask", "as drawn"])),
-    st.tuples(st.just("forward"), pages, embeds, pages, embeds, st.just("causal")),
+    st.tuples(
+        st.just("forward"),
+        pages,
+        embeds,
+        pages,
+        embeds,
+        st.sampled_from(["causal", "random mask", "as drawn"]),
+        adapter,
+    ),
+    st.tuples(st.just("forward"), pages, embeds, pages, embeds, st.just("causal"), adapter),
     st.tuples(st.just("copy_kvpage"), pages, pages, st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)),
     st.tuples(st.just("mask_kvpage"), pages, st.integers(0, 2**12 - 1)),
     st.tuples(st.just("get_next_dist"), embed),
@@ -50,9 +60,11 @@ class Player:
             positions = list(range(first, first + count))
             return call("embed_txt", tokens[:count], positions, emb(targets[:count]), q=q)
         if name == "forward":
+            *rest, adapter = rest
             context, inputs, outputs, hidden, how = self._feasible(*rest)
             mask = self._mask(context, len(inputs)) if how == "random mask" else None
-            return call("forward", page(context), emb(inputs), page(outputs), emb(hidden[: len(inputs)]), mask, q=q)
+            how = ["forward"] if adapter is None else ["forward_with_adapter", adapter]
+            return call(*how, page(context), emb(inputs), page(outputs), emb(hidden[: len(inputs)]), mask, q=q)
         if name == "copy_kvpage":
             sources, targets, *where = rest
             count = min(len(sources), len(targets))

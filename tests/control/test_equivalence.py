@@ -9,11 +9,11 @@ from hypothesis import given, settings
 
 from pie_core.testing.rig import make_rig
 
-from .players import EMBEDS, PAGES, SIZE, play, program
+from .players import ADAPTERS, EMBEDS, PAGES, SIZE, play, program
 
 
 def play_fake(steps, alone, batch=4096):
-    rig = make_rig(pages=2 * PAGES + 2, embeds=2 * EMBEDS, page_size=SIZE, batch=batch)
+    rig = make_rig(pages=2 * PAGES + 2, embeds=2 * EMBEDS, page_size=SIZE, batch=batch, adapters=ADAPTERS)
     return play(rig, lambda page, slot: rig.backend.slots[page, slot], steps, alone)
 
 

@@ -13,14 +13,18 @@ from pie_backend_torch.plugin import load, pie_handlers
 from pie_core import Backend, ModelSpec
 from pie_core.testing.rig import make_rig
 
-from ..control.players import EMBEDS, PAGES, play, program
+from ..checkpoints import write_adapter
+from ..control.players import ADAPTERS, EMBEDS, PAGES, play, program
 
 SIZE = 8
 
 
 @pytest.fixture(scope="module")
-def backend(checkpoint: Path) -> Backend:
-    options = TorchOptions(dtype="float32", page_size=SIZE, pages=2 * PAGES + 2, embeds=2 * EMBEDS, threads=1)
+def backend(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    folder = tmp_path_factory.mktemp("adapters")
+    adapters = [str(write_adapter(folder / name, seed)) for seed, name in enumerate(ADAPTERS)]
+    sizes = {"page_size": SIZE, "pages": 2 * PAGES + 2, "embeds": 2 * EMBEDS}
+    options = TorchOptions(dtype="float32", threads=1, adapters=",".join(adapters), **sizes)
     return load(ModelSpec("llama", checkpoint), options, lambda stage, share: None)
 
 

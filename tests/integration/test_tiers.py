@@ -57,6 +57,16 @@ async def main():
     await sleep(0.01)
     return "done"
 """,
+    "adapters": """
+async def main():
+    model = get_auto_model()
+    print(list_adapters(model), model.adapters)
+    q = create_queue(model)
+    try:
+        forward_with_adapter(q, "poet", [], alloc_emb(q, 1), alloc_kvpage(q, 1), [])
+    except ArgumentError as error:
+        print(error)
+""",
     "bad_arguments": """
 async def main():
     model = get_auto_model()

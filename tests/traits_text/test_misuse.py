@@ -1,20 +1,42 @@
 """Every wrong call is an error that names the mistake, before anything was changed."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.options import TorchOptions
+from pie_backend_torch.plugin import load, pie_handlers
 
-from pie_core import ArgumentError, Embed, HandleError, KvPage, ResourceError
+from pie_core import ArgumentError, Embed, HandleError, KvPage, ModelSpec, ResourceError
 from pie_core.testing.rig import make_rig
+
+from ..checkpoints import write_adapter, write_llama
 
 SIZE = 4
 
 
-@pytest.fixture
-def world():
+@pytest.fixture(scope="module")
+def torch_backend(tmp_path_factory):
+    """The torch backend, with the fake one's vocabulary, range, adapters and page size."""
+    folder = tmp_path_factory.mktemp("torch")
+    checkpoint = write_llama(folder / "llama", ["</s>"], max_position_embeddings=4096)
+    adapters = ",".join(str(write_adapter(folder / name, seed)) for seed, name in enumerate(["poet", "judge"]))
+    loaded = load(
+        ModelSpec("fake", checkpoint), TorchOptions(adapters=adapters, pages=1, embeds=1), lambda stage, share: None
+    )
+    info = replace(loaded.info, kvpage_size=SIZE)  # its options allow no pages that small
+    return TorchBackend(info, loaded.decoder, loaded.tokenizer, 16, 32, 4096, loaded.selection)
+
+
+@pytest.fixture(params=["fake", "torch"])
+def world(request):
     """A rig with every kind of handle one can get wrong. `full` holds 4 tokens, `part` 3 (one hidden), `empty` none."""
-    rig = make_rig(pages=16, embeds=32, page_size=SIZE, adapters=["poet", "judge"])
+    if request.param == "torch":
+        rig = make_rig(backend=request.getfixturevalue("torch_backend"), handlers=pie_handlers(), name="torch")
+    else:
+        rig = make_rig(pages=16, embeds=32, page_size=SIZE, adapters=["poet", "judge"])
     mine, other = rig.open("mine"), rig.open("other")
     pages = mine.call("alloc_kvpage", 5)
     full, part, empty, shared, gone = ([page] for page in pages)
@@ -46,7 +68,15 @@ def books(w):
         state.append((id(record), record.index, record.holders, record.uses, record.writer, len(record.readers), slots))
     queues = [len(queue.outstanding) for space in spaces for queue in space.queues.values()]
     shapes = list(w.rig.device.shapes)
-    return w.rig.free(), state, queues, shapes, dict(w.rig.backend.slots), dict(w.rig.backend.embeds)
+    return w.rig.free(), state, queues, shapes, contents(w.rig.backend)
+
+
+def contents(backend):
+    """All that the backend's pools hold."""
+    if isinstance(backend, TorchBackend):
+        pool = backend.pool
+        return [tensor.numpy().tobytes() for tensor in (*pool.keys, *pool.values, pool.positions, backend.embeds)]
+    return dict(backend.slots), dict(backend.embeds)
 
 
 MISUSES = {

@@ -198,6 +198,15 @@ def test_copied_tokens_serve_like_the_originals(driver: Driver) -> None:
     assert torch.equal(driver.hidden(calls[0]), driver.hidden(calls[1]))
 
 
+def test_an_embedded_token_is_its_row_of_the_models_own_table(driver: Driver, reference: Any) -> None:
+    tokens = random_tokens(9, 12)
+    embeds = driver.embed(tokens, range(9))
+    rows = driver.backend.embeds[[embed.index for embed in embeds]]
+    with torch.no_grad():
+        theirs = reference(driver.family).get_input_embeddings()(torch.tensor(tokens))  # type: ignore[attr-defined]
+    assert torch.equal(rows, theirs) and rows.abs().max() > 0
+
+
 def test_output_embeds_can_be_fed_back(driver: Driver, reference: Any) -> None:
     tokens = random_tokens(7, 9)
     pages = driver.pages_for(8)

@@ -1,0 +1,60 @@
+"""Small random checkpoints and adapters on disk, for tests of the real backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+def write_llama(path: Path, specials: Sequence[str], max_position_embeddings: int) -> Path:
+    """Two layers, grouped heads, fp32; weights large enough that a wrong key shows. Tokens: specials, then bytes."""
+    torch.manual_seed(0)
+    alphabet = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(alphabet),
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=max_position_embeddings,
+            bos_token_id=None,
+            eos_token_id=specials.index("</s>"),
+            pad_token_id=0,
+        )
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(4.0)
+    model.save_pretrained(path)
+    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token=specials[0]).save_pretrained(path)
+    return path
+
+
+def write_adapter(path: Path, seed: int) -> Path:
+    """A made-up LoRA for that Llama: rank 4 on the queries and the downs of both layers."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for layer, (name, inputs) in (
+        (0, ("self_attn.q_proj", 64)),
+        (1, ("self_attn.q_proj", 64)),
+        (1, ("mlp.down_proj", 96)),
+    ):
+        prefix = f"base_model.model.model.layers.{layer}.{name}"
+        tensors[f"{prefix}.lora_A.weight"] = torch.randn(4, inputs, generator=generator) * 0.2
+        tensors[f"{prefix}.lora_B.weight"] = torch.randn(64, 4, generator=generator) * 0.2
+    path.mkdir()
+    save_file(tensors, path / "adapter_model.safetensors")
+    (path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    return path
