@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pie_core.application.runtime import RUNTIME, RuntimeCall
+from pie_core.application.calls.base import RuntimeCall
+from pie_core.application.runtime import RUNTIME
 from pie_core.command import Call, Command
 from pie_core.trait import Trait
 

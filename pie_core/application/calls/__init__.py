@@ -1,0 +1,1 @@
+"""The runtime calls of an inferlet, one file for each group; `runtime.RUNTIME` has them all."""
