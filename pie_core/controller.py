@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from pie_core.application.application import Application
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.runtime import RUNTIME
@@ -50,6 +51,7 @@ class Settings:
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
     tier: TierName = "wasm"  # the sandbox; "native" trusts every program
+    capabilities: Capabilities = field(default_factory=Capabilities)  # the most that a program can be granted
 
 
 class Controller:
@@ -65,7 +67,9 @@ class Controller:
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
         tier = make_tier(self._settings, model.known_traits, self._progress)
-        self.application = Application(self.models, tier, self._settings.limits)
+        self.application = Application(
+            self.models, tier, self._settings.limits, capabilities=self._settings.capabilities
+        )
         return self
 
     async def __aexit__(

@@ -91,6 +91,18 @@ class TerminatedError(PieError):
     code = "terminated"
 
 
+class CapabilityError(PieError):
+    """The program may not do this: the server, the launch or its own manifest does not allow it."""
+
+    code = "capability"
+
+
+class NetworkError(PieError):
+    """A request over the network failed: no address, no connection, no answer, or one that is refused."""
+
+    code = "network"
+
+
 class ProtocolError(PieError):
     """A client and a server did not understand each other."""
 

@@ -12,12 +12,14 @@ from typing import Any, Self
 
 import structlog
 
+from pie_core.application.capabilities import Capabilities, grant
 from pie_core.application.events import Ended
 from pie_core.application.host import Host
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
 from pie_core.application.manifest import parse_flags
 from pie_core.application.program import Program
+from pie_core.application.services import Services
 from pie_core.application.tier import Prepared, Tier
 from pie_core.control.exports import ExportLimits
 from pie_core.control.space import Space
@@ -40,10 +42,15 @@ class Application:
         tier: Tier,
         limits: Limits | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(6),
+        capabilities: Capabilities | None = None,
+        services: Services | None = None,
     ) -> None:
+        """capabilities: what any program may be granted; None: nothing."""
         self.models = models
         self.limits = limits or Limits()
         self.inferlets: dict[str, Inferlet] = {}
+        self._capabilities = capabilities or Capabilities()
+        self._services = services or Services()
         self._tier = tier
         known = (trait for model in models.values() for trait in model.known_traits)
         self._known_calls = frozenset(call for trait in known for call in trait.signatures)
@@ -67,8 +74,17 @@ class Application:
         """Do now what the first launch would wait for. Raises `PieError`."""
         await self._tier.warm_up()
 
-    async def launch(self, program: Program, arguments: Sequence[str] = (), user: str = "local") -> Inferlet:
-        """Start a program. Raises `PieError` if it cannot start; nothing is left behind then."""
+    async def launch(
+        self,
+        program: Program,
+        arguments: Sequence[str] = (),
+        user: str = "local",
+        capabilities: Capabilities | None = None,
+    ) -> Inferlet:
+        """Start a program. Raises `PieError` if it cannot start; nothing is left behind then.
+
+        capabilities: all that this launch allows, of what the server does; None: everything that it does.
+        """
         self._check_sizes(program, arguments)
         prepared = await self._tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
@@ -77,7 +93,15 @@ class Application:
         if len(self.inferlets) >= self.limits.max_inferlets:
             raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
         inferlet = Inferlet(
-            self._new_id(), user, program, list(arguments), flags, self.limits, time.monotonic(), self._open_space
+            self._new_id(),
+            user,
+            program,
+            list(arguments),
+            flags,
+            self.limits,
+            grant(self._capabilities, capabilities).for_program(manifest),
+            time.monotonic(),
+            self._open_space,
         )
         self.inferlets[inferlet.id] = inferlet
         task = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}", context=Context())
@@ -126,7 +150,7 @@ class Application:
         alarm = loop.call_later(inferlet.limits.wall_s, self._end, inferlet, too_long)
         outcome = Ended("failed", code=ProgramError.code, error="`main` was cancelled, though nobody stopped it")
         try:
-            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later))
+            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later, self._services))
             if returned is not None:
                 inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)

@@ -11,6 +11,8 @@ import msgspec
 from pie_core.application.channel import Reading
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.runtime import RUNTIME
+from pie_core.application.services import Services
+from pie_core.application.work import Work
 from pie_core.control.binder import Binder
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
@@ -34,10 +36,14 @@ SetAlarm = Callable[[float, Callable[[], None]], Alarm]
 class Host:
     """Bound to one inferlet. Not thread-safe: control thread only."""
 
-    def __init__(self, inferlet: Inferlet, models: Mapping[str, LoadedModel], set_alarm: SetAlarm) -> None:
+    def __init__(
+        self, inferlet: Inferlet, models: Mapping[str, LoadedModel], set_alarm: SetAlarm, services: Services
+    ) -> None:
         self.inferlet = inferlet
         self.models = models
         self.set_alarm = set_alarm
+        self.services = services
+        self.requests = Work("the request")  # over the network, under way
         self._alarms: dict[Ticket, Alarm] = {}
         inferlet.ended.watch(lambda _: self._wake_all())
         self._spaces: dict[str, Space] = inferlet.spaces
@@ -86,6 +92,7 @@ class Host:
     def _wake_all(self) -> None:
         for ticket in list(self._alarms):
             ticket.fail(TerminatedError(f"inferlet {self.inferlet.id} has ended"))
+        self.requests.cancel()
 
     def model_facts(self, model: str | None) -> str:
         """The facts of a model and its traits, as JSON."""

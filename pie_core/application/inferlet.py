@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pie_core.application.capabilities import Grant
 from pie_core.application.channel import Channel
 from pie_core.application.events import Ended, Event, event_size
 from pie_core.application.limits import Limits
@@ -25,6 +26,7 @@ class Inferlet:
         arguments: list[str],
         flags: Mapping[str, Any],
         limits: Limits,
+        grant: Grant,
         started_at: float,
         open_space: Callable[[Inferlet, str], Space],
     ) -> None:
@@ -34,6 +36,7 @@ class Inferlet:
         self.arguments = arguments
         self.flags = flags  # of its manifest, with the values of this launch
         self.limits = limits
+        self.grant = grant
         self.started_at = started_at
         self.spaces: dict[str, Space] = {}  # by model name, opened at first use
         inbox, most = limits.inbox_messages, limits.waiting_bytes

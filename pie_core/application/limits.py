@@ -20,6 +20,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message_bytes: int = 8 << 20  # one message, blob, argument list or result
     program_bytes: int = 256 << 10  # source text of a program; to check so much takes a second, in a child
     component_bytes: int = 64 << 20  # a program that is a component; a Python one has some 23 MiB
+    http_requests: int = 8  # of one inferlet at once
+    http_bytes: int = 1 << 20  # the body of one answer; each MiB takes the server 30 ms to hand to a sandboxed program
+    http_s: float = 30.0  # seconds from a request to the end of its answer, redirects included
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted
     memory_bytes: int = 128 << 20  # each memory of a sandboxed program; most have one, Python needs 23 MiB
     table_elements: int = 100_000  # of a sandboxed program's function tables

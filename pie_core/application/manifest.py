@@ -3,6 +3,7 @@
 # /// inferlet
 # description = "Completes a text."
 # traits = ["input_text", "tokenize", "output_text"]
+# hosts = ["api.example.com", "*.example.org:8443"]
 # [flags.prompt]
 # default = "Hello,"
 # help = "The text to complete."
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from pie_core.application.network.reach import parse_patterns
 from pie_core.errors import ProgramError
 
 _BLOCK = re.compile(r"(?m)^# /// inferlet$\s(?P<body>(^#(| .*)$\s)+)^# ///$")
@@ -39,6 +41,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     traits: tuple[str, ...] = ()
     flags: dict[str, Flag] = {}
+    hosts: tuple[str, ...] = ()  # that it wants to reach over the network; see `network.reach.HostPattern`
+    spawn: bool = False  # whether it wants to start programs
 
 
 def read_manifest(source: str, where: str) -> Manifest:
@@ -67,6 +71,10 @@ def parse_manifest(text: str, where: str) -> Manifest:
         raise ProgramError(f"{where} is not right: {error}") from error
     except RecursionError as error:
         raise ProgramError(f"{where} is not right: its values are nested too deeply") from error
+    try:
+        parse_patterns(manifest.hosts)
+    except ValueError as error:
+        raise ProgramError(f"{where}: hosts: {error}") from None
     for name in manifest.flags:
         if not _FLAG.fullmatch(name):
             raise ProgramError(f"{where}: flag {name!r}: a name is lower_snake_case (--max-tokens sets `max_tokens`)")

@@ -33,8 +33,15 @@ def selection_options(function: F) -> F:
 
 
 def core_options(function: F) -> F:
-    """`--backend`, `-o`, `--without`, `--prefer` and `--limit`; `settings` makes sense of them."""
+    """`--backend`, `-o`, `--without`, `--prefer`, `--limit`, `--native`, `--allow-host`; for `settings`."""
     for option in (
+        click.option(
+            "--allow-host",
+            "allow_hosts",
+            multiple=True,
+            metavar="HOST[:PORT]",
+            help="A host that programs may reach: a name, *.SUFFIX or an address.  [default: none]",
+        ),
         click.option("--native", is_flag=True, help="Trust programs: run them in this process instead of the sandbox."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
         selection_options,
@@ -55,8 +62,10 @@ def settings(
     prefer: Sequence[str] = (),
     limits: Sequence[str] = (),
     native: bool = False,
+    allow_hosts: Sequence[str] = (),
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
+    from pie_core.application.capabilities import Capabilities
     from pie_core.controller import Settings
 
     return Settings(
@@ -66,6 +75,7 @@ def settings(
         selection=selection(without, prefer),
         limits=_limits(_pairs(limits, "--limit")),
         tier="native" if native else "wasm",
+        capabilities=Capabilities.of(allow_hosts),
     )
 
 

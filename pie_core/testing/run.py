@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pie_core.application.application import Application
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Blob, Ended, Message, Output
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
+from pie_core.application.services import Services
 from pie_core.application.tier import Tier
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
@@ -64,15 +66,19 @@ async def run_inferlet(
     models: Mapping[str, LoadedModel] | None = None,
     limits: Limits | None = None,
     tier: Tier | None = None,
+    capabilities: Capabilities | None = None,
+    services: Services | None = None,
 ) -> Outcome:
     """Run source text or a file to its end, delivering `messages` first.
 
     models: one `FakeBackend` unless given. tier: the trusted one unless given; it is closed afterwards.
+    capabilities: what it may be granted; nothing unless given.
     """
     own = fake_model() if models is None else None
     served = dict(models) if own is None else {own.info.name: own}  # type: ignore[arg-type]
     try:
-        async with Application(served, tier or NativeTier(), limits) as application:
+        application = Application(served, tier or NativeTier(), limits, capabilities=capabilities, services=services)
+        async with application:
             inferlet = await application.launch(_program(program), arguments)
             for message in messages:
                 inferlet.deliver(message)

@@ -12,9 +12,12 @@ from inferlet.context import Context
 from inferlet.dist import Dist
 from inferlet.errors import (
     ArgumentError,
+    CapabilityError,
     DeviceError,
     HandleError,
+    NetworkError,
     PieError,
+    ProgramError,
     ResourceError,
     TerminatedError,
     TraitError,
@@ -30,12 +33,14 @@ from inferlet.model import (
     get_model,
     models_with_traits,
 )
+from inferlet.network import Response, http_get, http_post
 from inferlet.sampling import greedy, sampling, typical
 from inferlet.stopping import any_of, ends_with, max_tokens
 from inferlet.streaming import TextDecoder
 
 __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
     "ArgumentError",
+    "CapabilityError",
     "Context",
     "DeviceError",
     "Dist",
@@ -44,9 +49,12 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "HandleError",
     "KvPage",
     "Model",
+    "NetworkError",
     "PieError",
+    "ProgramError",
     "Queue",
     "ResourceError",
+    "Response",
     "TerminatedError",
     "TextDecoder",
     "TraitError",
@@ -58,6 +66,8 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "get_auto_model",
     "get_model",
     "greedy",
+    "http_get",
+    "http_post",
     "max_tokens",
     "models_with_traits",
     "render_chat",

@@ -45,8 +45,37 @@ class TerminatedError(PieError):
     code = "terminated"
 
 
+class CapabilityError(PieError):
+    """The program may not do this: the server, the launch or its own manifest does not allow it."""
+
+    code = "capability"
+
+
+class NetworkError(PieError):
+    """A request over the network failed: no address, no connection, no answer, or one that is refused."""
+
+    code = "network"
+
+
+class ProgramError(PieError):
+    """Another program cannot be started, or ended with an exception (its traceback is in the message)."""
+
+    code = "program"
+
+
 _BY_CODE = {
-    kind.code: kind for kind in (ArgumentError, HandleError, ResourceError, DeviceError, TraitError, TerminatedError)
+    kind.code: kind
+    for kind in (
+        ArgumentError,
+        HandleError,
+        ResourceError,
+        DeviceError,
+        TraitError,
+        TerminatedError,
+        CapabilityError,
+        NetworkError,
+        ProgramError,
+    )
 }
 
 
