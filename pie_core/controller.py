@@ -18,6 +18,8 @@ from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.runtime import RUNTIME
+from pie_core.application.services import Services
+from pie_core.application.store.store import Store, default_directory
 from pie_core.application.tier import Tier
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
@@ -51,6 +53,7 @@ class Settings:
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
     tier: TierName = "wasm"  # the sandbox; "native" trusts every program
+    state_dir: Path | None = None  # where programs' texts are kept; None: the usual place of the user
     capabilities: Capabilities = field(default_factory=Capabilities)  # the most that a program can be granted
 
 
@@ -64,11 +67,17 @@ class Controller:
         self.application: Application
 
     async def __aenter__(self) -> Self:
+        store = Store(self._settings.state_dir or default_directory())
+        await asyncio.to_thread(store.check)  # a mistake shows before a model is loaded for minutes
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
         tier = make_tier(self._settings, model.known_traits, self._progress)
         self.application = Application(
-            self.models, tier, self._settings.limits, capabilities=self._settings.capabilities
+            self.models,
+            tier,
+            self._settings.limits,
+            capabilities=self._settings.capabilities,
+            services=Services(store=store),
         )
         return self
 

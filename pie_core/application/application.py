@@ -142,6 +142,7 @@ class Application:
         for instance_id in self._running:
             log.error("inferlet.stuck", id=instance_id, seconds=_PATIENCE_S)
         self._tier.close()
+        await asyncio.to_thread(self._services.store.close)
 
     async def _live(self, inferlet: Inferlet) -> None:
         loop = asyncio.get_running_loop()

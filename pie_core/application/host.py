@@ -44,6 +44,7 @@ class Host:
         self.set_alarm = set_alarm
         self.services = services
         self.requests = Work("the request")  # over the network, under way
+        self.accesses: dict[Ticket, int] = {}  # to the store, not done yet; how much each carries
         self._alarms: dict[Ticket, Alarm] = {}
         inferlet.ended.watch(lambda _: self._wake_all())
         self._spaces: dict[str, Space] = inferlet.spaces
@@ -81,6 +82,10 @@ class Host:
         self._alarms[ticket] = self.set_alarm(seconds, ticket.resolve)
         ticket.watch(lambda done: self._alarms.pop(done).cancel())
         return ticket
+
+    def access_done(self, ticket: Ticket) -> None:
+        """The store has done what it was asked for."""
+        del self.accesses[ticket]
 
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for a ticket of this inferlet any more: what it would have taken stays, its alarm is off."""

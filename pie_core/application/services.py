@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pie_core.application.network.client import HttpClient
+from pie_core.application.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -12,3 +13,4 @@ class Services:
     """The parts that runtime calls work on."""
 
     http: HttpClient = field(default_factory=HttpClient)
+    store: Store = field(default_factory=Store)

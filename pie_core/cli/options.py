@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -33,8 +34,13 @@ def selection_options(function: F) -> F:
 
 
 def core_options(function: F) -> F:
-    """`--backend`, `-o`, `--without`, `--prefer`, `--limit`, `--native`, `--allow-host`; for `settings`."""
+    """What `settings` makes sense of."""
     for option in (
+        click.option(
+            "--state-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Where what programs store is kept.  [default: $XDG_STATE_HOME/pie-core, or ~/.local/state/pie-core]",
+        ),
         click.option(
             "--allow-host",
             "allow_hosts",
@@ -63,6 +69,7 @@ def settings(
     limits: Sequence[str] = (),
     native: bool = False,
     allow_hosts: Sequence[str] = (),
+    state_dir: Path | None = None,
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
     from pie_core.application.capabilities import Capabilities
@@ -75,6 +82,7 @@ def settings(
         selection=selection(without, prefer),
         limits=_limits(_pairs(limits, "--limit")),
         tier="native" if native else "wasm",
+        state_dir=state_dir,
         capabilities=Capabilities.of(allow_hosts),
     )
 

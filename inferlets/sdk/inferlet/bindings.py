@@ -18,7 +18,7 @@ from inferlet.host import host
 Declaration = Mapping[str, Any]
 """`call`, `trait`, `target`, `future`, `parameters` (`name`, `type`, `required`, `default`), `returns`, `doc`."""
 
-RECORDS: dict[str, Callable[[Any], Any]] = {"Dist": Dist.of}
+RECORDS: dict[str, Callable[[Any], Any]] = {"Dist": Dist.of, "MaybeText": lambda record: record.value}
 
 
 def make_functions(declarations: Iterable[Declaration]) -> dict[str, Callable[..., Any]]:
