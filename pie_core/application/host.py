@@ -12,6 +12,7 @@ from pie_core.application.channel import Reading
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
+from pie_core.application.topics import Subscriptions
 from pie_core.application.work import Work
 from pie_core.control.binder import Binder
 from pie_core.control.queue import Queue
@@ -44,9 +45,10 @@ class Host:
         self.set_alarm = set_alarm
         self.services = services
         self.requests = Work("the request")  # over the network, under way
+        self.subscriptions = Subscriptions(services.topics, inferlet.user, inferlet.limits)
         self.accesses: dict[Ticket, int] = {}  # to the store, not done yet; how much each carries
         self._alarms: dict[Ticket, Alarm] = {}
-        inferlet.ended.watch(lambda _: self._wake_all())
+        inferlet.ended.watch(lambda _: self._close())
         self._spaces: dict[str, Space] = inferlet.spaces
 
     def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
@@ -94,10 +96,11 @@ class Host:
         elif ticket in self._alarms:
             ticket.resolve()
 
-    def _wake_all(self) -> None:
+    def _close(self) -> None:
         for ticket in list(self._alarms):
             ticket.fail(TerminatedError(f"inferlet {self.inferlet.id} has ended"))
         self.requests.cancel()
+        self.subscriptions.close()
 
     def model_facts(self, model: str | None) -> str:
         """The facts of a model and its traits, as JSON."""

@@ -23,6 +23,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http_requests: int = 8  # of one inferlet at once
     http_bytes: int = 1 << 20  # the body of one answer; each MiB takes the server 30 ms to hand to a sandboxed program
     http_s: float = 30.0  # seconds from a request to the end of its answer, redirects included
+    subscriptions: int = 64  # of one inferlet, to topics
+    mail_messages: int = 1024  # of one subscription or child, that were not read yet
+    mail_bytes: int = 1 << 20  # what these may weigh together
     store_keys: int = 10_000  # of one user
     store_bytes: int = 64 << 20  # keys and values of one user
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted

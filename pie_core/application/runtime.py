@@ -6,12 +6,21 @@ its address space through the inferlet.
 
 from __future__ import annotations
 
-from pie_core.application.calls import client, identity, models, network, programs, queues, store
+from pie_core.application.calls import client, identity, models, network, programs, queues, store, topics
 from pie_core.trait import Trait
 
 RUNTIME = Trait(
     name="runtime",
     version="1.0.0",
-    doc="Identity, messages to the client, models and queues, network and store.",
-    calls=(*identity.CALLS, *client.CALLS, *programs.CALLS, *models.CALLS, *queues.CALLS, *network.CALLS, *store.CALLS),
+    doc="Identity, messages to the client, models and queues, network, store and topics.",
+    calls=(
+        *identity.CALLS,
+        *client.CALLS,
+        *programs.CALLS,
+        *models.CALLS,
+        *queues.CALLS,
+        *network.CALLS,
+        *store.CALLS,
+        *topics.CALLS,
+    ),
 )

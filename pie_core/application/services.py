@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pie_core.application.network.client import HttpClient
 from pie_core.application.store.store import Store
+from pie_core.application.topics import Topics
 
 
 @dataclass(frozen=True)
@@ -14,3 +15,4 @@ class Services:
 
     http: HttpClient = field(default_factory=HttpClient)
     store: Store = field(default_factory=Store)
+    topics: Topics = field(default_factory=Topics)

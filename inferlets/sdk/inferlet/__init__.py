@@ -37,6 +37,7 @@ from inferlet.network import Response, http_get, http_post
 from inferlet.sampling import greedy, sampling, typical
 from inferlet.stopping import any_of, ends_with, max_tokens
 from inferlet.streaming import TextDecoder
+from inferlet.topics import Subscription, subscribe
 
 __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
     "ArgumentError",
@@ -55,6 +56,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "Queue",
     "ResourceError",
     "Response",
+    "Subscription",
     "TerminatedError",
     "TextDecoder",
     "TraitError",
@@ -72,6 +74,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "models_with_traits",
     "render_chat",
     "sampling",
+    "subscribe",
     "typical",
 ]
 

@@ -18,7 +18,7 @@ from inferlet.host import current
 from inferlet_guest.loop import Loop
 from inferlet_guest.values import check_of
 
-MESSAGES = ("receive", "receive_blob")
+MESSAGES = ("receive", "receive_blob", "next_message", "receive_from_child")
 """Calls whose result goes to somebody else when the program gives up waiting for it."""
 
 
