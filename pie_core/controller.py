@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from pie_core.application.application import Application
 from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
+from pie_core.application.program import installed_programs
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
 from pie_core.application.store.store import Store, default_directory
@@ -64,11 +65,13 @@ class Controller:
         self._settings = settings
         self._progress = progress
         self.models: dict[str, LoadedModel] = {}
+        self.programs: Mapping[str, Path] = {}  # installed, by name
         self.application: Application
 
     async def __aenter__(self) -> Self:
         store = Store(self._settings.state_dir or default_directory())
         await asyncio.to_thread(store.check)  # a mistake shows before a model is loaded for minutes
+        self.programs = await asyncio.to_thread(installed_programs, self._settings.selection)
         model = await load_model(self._settings, self._evicted, self._progress)
         self.models[model.info.name] = model
         tier = make_tier(self._settings, model.known_traits, self._progress)
@@ -77,7 +80,7 @@ class Controller:
             tier,
             self._settings.limits,
             capabilities=self._settings.capabilities,
-            services=Services(store=store),
+            services=Services(store=store, programs=self.programs),
         )
         return self
 

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import structlog
 
-from pie_core.application.capabilities import Capabilities, grant
+from pie_core.application.capabilities import Capabilities, Grant, grant
+from pie_core.application.children import Child
 from pie_core.application.events import Ended
 from pie_core.application.host import Host
 from pie_core.application.inferlet import Inferlet
@@ -85,10 +86,29 @@ class Application:
 
         capabilities: all that this launch allows, of what the server does; None: everything that it does.
         """
+        return await self._start(program, arguments, user, grant(self._capabilities, capabilities))
+
+    async def launch_child(
+        self, program: Program, arguments: Sequence[str], parent: Inferlet, outbox: Child
+    ) -> Inferlet:
+        """See `Launcher.launch_child`."""
+        return await self._start(program, arguments, parent.user, parent.grant, parent, outbox)
+
+    async def _start(
+        self,
+        program: Program,
+        arguments: Sequence[str],
+        user: str,
+        most: Grant,
+        parent: Inferlet | None = None,
+        outbox: Child | None = None,
+    ) -> Inferlet:
         self._check_sizes(program, arguments)
         prepared = await self._tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
         manifest = prepared.manifest
+        if parent is not None:
+            parent.check_running()  # it may have ended while its child was prepared
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
         if len(self.inferlets) >= self.limits.max_inferlets:
             raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
@@ -98,10 +118,12 @@ class Application:
             program,
             list(arguments),
             flags,
-            self.limits,
-            grant(self._capabilities, capabilities).for_program(manifest),
+            self.limits if parent is None else parent.limits,
+            most.for_program(manifest),
             time.monotonic(),
             self._open_space,
+            parent,
+            outbox,
         )
         self.inferlets[inferlet.id] = inferlet
         task = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}", context=Context())
@@ -151,7 +173,7 @@ class Application:
         alarm = loop.call_later(inferlet.limits.wall_s, self._end, inferlet, too_long)
         outcome = Ended("failed", code=ProgramError.code, error="`main` was cancelled, though nobody stopped it")
         try:
-            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later, self._services))
+            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later, self._services, self))
             if returned is not None:
                 inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)

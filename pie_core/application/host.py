@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pie_core.application.channel import Reading
+from pie_core.application.children import Children, Launcher
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
@@ -38,7 +39,12 @@ class Host:
     """Bound to one inferlet. Not thread-safe: control thread only."""
 
     def __init__(
-        self, inferlet: Inferlet, models: Mapping[str, LoadedModel], set_alarm: SetAlarm, services: Services
+        self,
+        inferlet: Inferlet,
+        models: Mapping[str, LoadedModel],
+        set_alarm: SetAlarm,
+        services: Services,
+        launcher: Launcher,
     ) -> None:
         self.inferlet = inferlet
         self.models = models
@@ -46,6 +52,7 @@ class Host:
         self.services = services
         self.requests = Work("the request")  # over the network, under way
         self.subscriptions = Subscriptions(services.topics, inferlet.user, inferlet.limits)
+        self.children = Children(inferlet, launcher)
         self.accesses: dict[Ticket, int] = {}  # to the store, not done yet; how much each carries
         self._alarms: dict[Ticket, Alarm] = {}
         inferlet.ended.watch(lambda _: self._close())
@@ -101,6 +108,7 @@ class Host:
             ticket.fail(TerminatedError(f"inferlet {self.inferlet.id} has ended"))
         self.requests.cancel()
         self.subscriptions.close()
+        self.children.close()
 
     def model_facts(self, model: str | None) -> str:
         """The facts of a model and its traits, as JSON."""

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pie_core.application.capabilities import Grant
-from pie_core.application.channel import Channel
+from pie_core.application.channel import Channel, Reading
 from pie_core.application.events import Ended, Event, event_size
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
 from pie_core.control.space import Space
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError, TerminatedError
+from pie_core.errors import ArgumentError, PieError, TerminatedError
+
+
+class Outbox(Protocol):
+    """Where the events of an inferlet go."""
+
+    def put(self, event: Event) -> None:
+        """Take an event. Raises `PieError` if there is no room for it."""
+        ...
+
+    def get(self) -> Reading:
+        """A ticket for the next event."""
+        ...
+
+    def close(self, why: PieError, last: Ended) -> None:
+        """The last event; reads after it get the error. Idempotent."""
+        ...
+
+
+class Family:
+    """An inferlet that a client launched, and its descendants."""
+
+    def __init__(self) -> None:
+        self.live = 0  # descendants that have not ended
+
+    def left(self) -> None:
+        """One has ended."""
+        self.live -= 1
 
 
 class Inferlet:
-    """Everything that is shared by the tiers. `events` is what its client reads; it always closes with `Ended`."""
+    """Everything that is shared by the tiers. `events` is what its client reads; it always closes with `Ended`.
+
+    A child has a `parent`, and an `outbox` that is its parent's.
+    """
 
     def __init__(
         self,
@@ -29,6 +59,8 @@ class Inferlet:
         grant: Grant,
         started_at: float,
         open_space: Callable[[Inferlet, str], Space],
+        parent: Inferlet | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.id = instance_id
         self.user = user
@@ -38,11 +70,14 @@ class Inferlet:
         self.limits = limits
         self.grant = grant
         self.started_at = started_at
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1  # below the one that a client launched
+        self.family: Family = Family() if parent is None else parent.family
         self.spaces: dict[str, Space] = {}  # by model name, opened at first use
         inbox, most = limits.inbox_messages, limits.waiting_bytes
         self.inbox = Channel(f"inbox of inferlet {instance_id}", inbox, most)
         self.blob_inbox = Channel(f"blob inbox of inferlet {instance_id}", inbox, most)
-        self.events = Channel(f"outbox of inferlet {instance_id}", limits.outbox_messages, most, event_size)
+        self.events = outbox or Channel(f"outbox of inferlet {instance_id}", limits.outbox_messages, most, event_size)
         self.returned: str | None = None
         self.outcome: Ended | None = None
         self.ended = Ticket()
@@ -97,6 +132,7 @@ class Inferlet:
         return {
             "id": self.id,
             "user": self.user,
+            "parent": None if self.parent is None else self.parent.id,
             "program": self.program.name,
             "status": "running" if self.outcome is None else self.outcome.status,
             "seconds": round(now - self.started_at, 3),

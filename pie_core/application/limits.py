@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subscriptions: int = 64  # of one inferlet, to topics
     mail_messages: int = 1024  # of one subscription or child, that were not read yet
     mail_bytes: int = 1 << 20  # what these may weigh together
+    descendants: int = 32  # running at once, of one inferlet that a client launched
+    spawn_depth: int = 4  # of a child's child's child
     store_keys: int = 10_000  # of one user
     store_bytes: int = 64 << 20  # keys and values of one user
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted

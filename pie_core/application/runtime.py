@@ -12,7 +12,7 @@ from pie_core.trait import Trait
 RUNTIME = Trait(
     name="runtime",
     version="1.0.0",
-    doc="Identity, messages to the client, models and queues, network, store and topics.",
+    doc="Identity, messages to the client, models and queues, network, store, topics and programs.",
     calls=(
         *identity.CALLS,
         *client.CALLS,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pie_core.application.network.client import HttpClient
 from pie_core.application.store.store import Store
@@ -16,3 +18,4 @@ class Services:
     http: HttpClient = field(default_factory=HttpClient)
     store: Store = field(default_factory=Store)
     topics: Topics = field(default_factory=Topics)
+    programs: Mapping[str, Path] = field(default_factory=dict)  # installed, by name

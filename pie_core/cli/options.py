@@ -36,6 +36,7 @@ def selection_options(function: F) -> F:
 def core_options(function: F) -> F:
     """What `settings` makes sense of."""
     for option in (
+        click.option("--allow-spawn", is_flag=True, help="Let programs whose manifest says so start other programs."),
         click.option(
             "--state-dir",
             type=click.Path(path_type=Path, file_okay=False),
@@ -69,6 +70,7 @@ def settings(
     limits: Sequence[str] = (),
     native: bool = False,
     allow_hosts: Sequence[str] = (),
+    allow_spawn: bool = False,
     state_dir: Path | None = None,
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
@@ -83,7 +85,7 @@ def settings(
         limits=_limits(_pairs(limits, "--limit")),
         tier="native" if native else "wasm",
         state_dir=state_dir,
-        capabilities=Capabilities.of(allow_hosts),
+        capabilities=Capabilities.of(allow_hosts, allow_spawn),
     )
 
 

@@ -84,7 +84,18 @@ def _check(what: str, arguments: tuple[str, ...], chosen: Selection, native: boo
 
 
 def _refuse_core_options(context: click.Context) -> None:
-    for name in ("model", "backend", "options", "without", "prefer", "limits", "native", "allow_hosts", "state_dir"):
+    for name in (
+        "model",
+        "backend",
+        "options",
+        "without",
+        "prefer",
+        "limits",
+        "native",
+        "allow_hosts",
+        "allow_spawn",
+        "state_dir",
+    ):
         if context.params[name]:
             option = f"--{name.removesuffix('s').replace('_', '-')}"
             raise click.UsageError(f"{option} is what the server was started with; leave it out with --server", context)

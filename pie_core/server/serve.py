@@ -11,7 +11,6 @@ import structlog
 import uvicorn
 
 from pie_core.application.limits import Limits
-from pie_core.application.program import installed_programs
 from pie_core.controller import Controller, Settings
 from pie_core.inference.backend import Progress
 from pie_core.server.address import is_loopback, url_of
@@ -55,14 +54,13 @@ async def serving(
 ) -> AsyncIterator[ServerState]:
     """A server whose model is loaded. It answers health checks while it loads; at the end everyone is told."""
     state = ServerState(frame_bytes(settings.limits, settings.tier == "wasm"), is_loopback(listener.getsockname()[0]))
-    programs = await asyncio.to_thread(installed_programs, settings.selection)
     edge = embed(state)
     async with task_group() as group:
         group.create_task(edge.serve([listener]))
         try:
             async with Controller(settings, progress) as controller:
                 await controller.application.warm_up()
-                state.open(controller, programs)
+                state.open(controller)
                 try:
                     yield state
                 finally:

@@ -175,6 +175,8 @@ class Session:
 
     async def _attach(self, attach: p.Attach) -> None:
         inferlet = self._find(attach.id)
+        if inferlet.parent is not None:
+            raise ArgumentError(f"inferlet {attach.id!r} is a child of {inferlet.parent.id}, which gets its texts")
         if inferlet.id in self._state.readers:
             raise ArgumentError(f"a connection reads the events of inferlet {attach.id!r} already; only one can")
         await self._send(p.Done(request=attach.request))

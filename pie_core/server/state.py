@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from pathlib import Path
 
 from pie_core.application.program import Program, read_program
 from pie_core.controller import Controller
@@ -20,7 +18,6 @@ class ServerState:
     def __init__(self, frame_bytes: int, local: bool) -> None:
         self.frame_bytes = frame_bytes
         self.local = local  # nobody but this machine can connect
-        self.programs: Mapping[str, Path] = {}
         self.uploaded = Uploads(_UPLOADED_BYTES)
         self.readers: set[str] = set()  # inferlets whose events a connection reads
         self.stopping = asyncio.Event()
@@ -41,9 +38,9 @@ class ServerState:
             raise ResourceError("the model is still being loaded; try again when /readyz answers 200")
         return self._controller
 
-    def open(self, controller: Controller, programs: Mapping[str, Path]) -> None:
+    def open(self, controller: Controller) -> None:
         """The model is there."""
-        self._controller, self.programs = controller, programs
+        self._controller = controller
 
     def check_accepting(self) -> None:
         """Raise `ResourceError` if nothing may be launched any more."""
@@ -52,9 +49,10 @@ class ServerState:
 
     def installed_program(self, name: str) -> Program:
         """An installed program, read anew each time. Raises `ProgramError` naming near names."""
-        if name not in self.programs:
-            raise ProgramError(f"no program named {name!r} is installed on the server{nearest(name, self.programs)}")
-        return read_program(self.programs[name])
+        programs = self.controller.programs
+        if name not in programs:
+            raise ProgramError(f"no program named {name!r} is installed on the server{nearest(name, programs)}")
+        return read_program(programs[name])
 
     def enter(self) -> None:
         """A connection has come."""

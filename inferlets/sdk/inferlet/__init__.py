@@ -34,6 +34,7 @@ from inferlet.model import (
     models_with_traits,
 )
 from inferlet.network import Response, http_get, http_post
+from inferlet.programs import Child, spawn
 from inferlet.sampling import greedy, sampling, typical
 from inferlet.stopping import any_of, ends_with, max_tokens
 from inferlet.streaming import TextDecoder
@@ -42,6 +43,7 @@ from inferlet.topics import Subscription, subscribe
 __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
     "ArgumentError",
     "CapabilityError",
+    "Child",
     "Context",
     "DeviceError",
     "Dist",
@@ -74,6 +76,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "models_with_traits",
     "render_chat",
     "sampling",
+    "spawn",
     "subscribe",
     "typical",
 ]

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from pie_core.command import Call, Target
 
 if TYPE_CHECKING:
     from pie_core.application.host import Host
+
+
+class MaybeText(msgspec.Struct, frozen=True):
+    """A text, or none."""
+
+    value: str | None
 
 
 class RuntimeCall(Call):

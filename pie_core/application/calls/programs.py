@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pie_core.application.calls.base import RuntimeCall
+from pie_core.application.calls.base import MaybeText, RuntimeCall
+from pie_core.application.program import Program, read_program
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError
+from pie_core.errors import ArgumentError, ProgramError, nearest
+from pie_core.schema import U32
 
 if TYPE_CHECKING:
     from pie_core.application.host import Host
+
+LONGEST_NAME = 512  # bytes, of a program
 
 
 class Sleep(RuntimeCall):
@@ -24,4 +28,80 @@ class Sleep(RuntimeCall):
         return host.sleep(self.seconds)
 
 
-CALLS = (Sleep,)
+class Spawn(RuntimeCall):
+    """Start another program as a child: an inferlet of the same user that ends with this one at the latest.
+
+    program: this program's own name, to run it once more, or that of an installed one; with `source`, any name for
+    that Python program. A child has no more capabilities than its parent, and only those its manifest names. What it
+    prints goes to the parent's client. Not allowed: error `capability`. Too deep, too many: error `resource`. What is
+    wrong with the program itself: error of `join_child`.
+    """
+
+    returns = U32
+    program: str
+    args: list[str] = []
+    source: str | None = None
+
+    def apply(self, host: Host, model: str | None, queue: int | None) -> int:
+        host.inferlet.grant.check_spawn()
+        return host.children.spawn(self.program, self._find(host), self.args)
+
+    def _find(self, host: Host) -> Program:
+        name, own, installed = self.program, host.inferlet.program, host.services.programs
+        if not 0 < len(name.encode()) <= LONGEST_NAME:
+            raise ArgumentError(f"spawn: a program's name has 1 to {LONGEST_NAME} bytes, not {len(name.encode())}")
+        if self.source is not None:
+            return Program(name, self.source, name)
+        if name == own.name:
+            return own
+        if name in installed:
+            return read_program(installed[name])
+        raise ProgramError(f"spawn: no program is named {name!r}{nearest(name, {own.name, *installed})}")
+
+
+class JoinChild(RuntimeCall):
+    """Wait until a child has ended: what it returned. If it failed, was stopped or terminated: that error.
+
+    An outcome may be asked for until the child's texts are received as well; then its number is free.
+    """
+
+    future = True
+    returns = MaybeText
+    child: U32
+
+    def apply(self, host: Host, model: str | None, queue: int | None) -> Ticket:
+        return host.children.join(self.child)
+
+
+class SendToChild(RuntimeCall):
+    """Send a text to a child, for its `receive`. Too long, too many that it has not received, ended: error."""
+
+    child: U32
+    msg: str
+
+    def apply(self, host: Host, model: str | None, queue: int | None) -> None:
+        host.inferlet.check_size(self.msg)
+        host.children.find(self.child).send(self.msg)
+
+
+class ReceiveFromChild(RuntimeCall):
+    """The next text that a child has sent. After its last one: error."""
+
+    future = True
+    returns = str
+    child: U32
+
+    def apply(self, host: Host, model: str | None, queue: int | None) -> Ticket:
+        return host.children.receive(self.child)
+
+
+class CancelChild(RuntimeCall):
+    """End a child, and its children. If it has ended already, nothing happens."""
+
+    child: U32
+
+    def apply(self, host: Host, model: str | None, queue: int | None) -> None:
+        host.children.cancel(self.child)
+
+
+CALLS = (Sleep, Spawn, JoinChild, SendToChild, ReceiveFromChild, CancelChild)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from pie_core.application.calls.base import RuntimeCall
+from pie_core.application.calls.base import MaybeText, RuntimeCall
 from pie_core.application.store.database import Database, Quota
 from pie_core.application.store.store import Access
 from pie_core.control.ticket import Ticket
@@ -17,12 +15,6 @@ if TYPE_CHECKING:
 
 LONGEST_KEY = 512  # bytes
 MOST_PENDING = 256  # accesses of one inferlet that are not done
-
-
-class MaybeText(msgspec.Struct, frozen=True):
-    """A text, or none."""
-
-    value: str | None
 
 
 class StoreGet(RuntimeCall):
