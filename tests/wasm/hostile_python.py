@@ -48,6 +48,16 @@ def finished(source: str, value: str, **limits: Any) -> Attack:
 CPU = {"cpu_s": 0.3}
 WALL = {"wall_s": 0.4}
 
+MAY = """# /// inferlet
+# hosts = ["*"]
+# spawn = true
+# ///"""
+BOMB = f"""{MAY}
+from inferlet import *
+async def main():
+    while True: spawn("bomb", get_arg(), source=get_arg()[0])
+"""
+
 PYTHON: dict[str, Attack] = {
     # time
     "infinite loop": over("async def main():\n  while True: pass", "cpu_s", **CPU),
@@ -299,6 +309,87 @@ async def main():
         "async def main():\n  q = work()[0]\n  a = []\n  while True: a += alloc_kvpage(q, 1)",
         "over the 5 that one inferlet may hold",
         kvpages=5,
+    ),
+    # the network, the store, topics, other programs
+    "requests to hosts that are not allowed": over(
+        f"""
+{MAY}
+async def main():
+    while True:
+        for host in ("127.0.0.1", "169.254.169.254", "localhost", "b.test", "0x7f.1", "a.test@127.0.0.1", "[::1]"):
+            try: await http_get(f"http://{{host}}/")
+            except PieError: pass
+            else: return
+""",
+        "cpu_s",
+        **CPU,
+    ),
+    "a flood of requests": failed(
+        f"{MAY}\nasync def main():\n  a = []\n  while True: a.append(http_get('http://a.test/'))",
+        "8 requests are under way",
+    ),
+    "headers that smuggle": finished(
+        f"""
+{MAY}
+from inferlet.host import host
+async def main():
+    refused = 0
+    for line in ("Host: b", "A: b\\r\\nHost: c", "Content-Length: 9", "Transfer-Encoding: x", "A:\\0", "no colon"):
+        try: host().call("http_get", None, None, ("http://a.test/", [line]))
+        except ArgumentError: refused += 1
+    return f"{{refused}} refused"
+""",
+        "^6 refused$",
+    ),
+    "a flood of the store": failed(
+        "async def main():\n  while True: store_set('key', 'x' * 1000)", "256 accesses are not done"
+    ),
+    "filling the store": failed(
+        "async def main():\n  n = 0\n  while True:\n    n += 1\n    await store_set(str(n), 'x' * 10000)",
+        "limit `store_bytes`",
+        store_bytes=1 << 20,
+    ),
+    "keys without end": failed(
+        "async def main():\n  n = 0\n  while True:\n    n += 1\n    await store_set(str(n), '')",
+        "limit `store_keys`",
+        store_keys=100,
+    ),
+    "subscriptions without end": failed(
+        "async def main():\n  while True: subscribe('a')", "the inferlet has 64 subscriptions"
+    ),
+    "broadcasting to nobody who reads": over(
+        "async def main():\n  a = [subscribe('a') for _ in range(64)]\n  while True: broadcast('a', 'x' * 10000)",
+        "cpu_s",
+        **CPU,
+    ),
+    "a spawn bomb": failed(
+        f"{MAY}\nasync def main():\n  while True: spawn('bomb', get_arg() or [BOMB], source=(get_arg() or [BOMB])[0])\n"
+        f"BOMB = {BOMB!r}",
+        "limit `descendants`",
+        descendants=8,
+    ),
+    "children that are cancelled at once": failed(
+        f"{MAY}\nasync def main():\n  while True: spawn('bomb', source={BOMB!r}).cancel()",
+        "limit `descendants`|were not joined",
+        descendants=8,
+    ),
+    "numbers of things that are not there": finished(
+        """
+from wit_world.imports import runtime, tickets
+async def main():
+    refused = 0
+    for number in (0, 1, 2**32 - 1):
+        for attempt in (
+            lambda: runtime.next_message(number), lambda: runtime.unsubscribe(number),
+            lambda: runtime.join_child(number), lambda: runtime.send_to_child(number, ""),
+            lambda: runtime.receive_from_child(number), lambda: runtime.cancel_child(number),
+            lambda: runtime.store_get_result(number), lambda: runtime.http_get_result(number),
+        ):
+            try: attempt()
+            except Exception: refused += 1
+    return f"{refused} refused"
+""",
+        "^24 refused$",
     ),
     # crashes
     "an error in the middle of a wave": failed(

@@ -20,6 +20,7 @@ from wasmtime.component import Component as Compiled
 
 from pie_core import Trait
 from pie_core.application.application import Application
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Ended
 from pie_core.application.limits import Limits
 from pie_core.application.manifest import Manifest
@@ -134,6 +135,7 @@ class Scene:
         assert self.model.layer.spaces == {}
         assert self.application.inferlets == {}
         assert self.tier._executor._arrivals == {}
+        assert len(self.application._services.topics) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert self.alarms() == []
 
@@ -171,7 +173,8 @@ async def serving(tier: MixedTier, **backend: Any) -> AsyncIterator[Scene]:
     failures: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
     try:
-        async with Application({"fake": model}, tier) as application:
+        allowed = Capabilities.of(["a.test"], spawn=True)
+        async with Application({"fake": model}, tier, capabilities=allowed) as application:
             yield Scene(application, model, tier)
     finally:
         model.close()
