@@ -52,6 +52,8 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
         def call(self, *arguments):
             if self.family in (socket.AF_INET, socket.AF_INET6):
                 into.append(arguments[-1])
+                if arguments[-1][0] not in ("127.0.0.1", "::1"):
+                    raise ConnectionRefusedError("tests do not leave this machine")
             return original(self, *arguments)
 
         return call

@@ -72,6 +72,18 @@ def test_a_redirect_to_a_vector_is_refused_at_its_hop(wire, location, hops):
     assert [request.path for request in web.requests] == [f"/hop{n}" for n in range(1, hops + 1)]
 
 
+def test_a_redirect_to_a_host_that_is_not_allowed_is_refused_before_it_is_looked_up(wire):
+    wire.resolve(elsewhere_test=["93.184.216.34"])
+
+    async def play():
+        async with web_server(x=redirect("http://elsewhere.test/")) as web:
+            return await get(f"http://127.0.0.1:{web.port}/x", [f"127.0.0.1:{web.port}"]), web
+
+    told, web = asyncio.run(play())
+    assert told.startswith("CapabilityError: http://elsewhere.test may not be reached: the server was not started")
+    assert wire.asked == [] and wire.connected == [("127.0.0.1", web.port)]
+
+
 def test_from_https_a_redirect_does_not_lead_to_http():
     request = HttpRequest.make("GET", "https://a.example.org/", [])
     with pytest.raises(NetworkError, match="from https to http"):
