@@ -11,5 +11,6 @@ What goes wrong arrives as the `PieError` that it was on the server.
 from pie_core.client.client import Client, connect
 from pie_core.client.remote import RemoteInferlet
 from pie_core.client.sync import SyncClient, SyncInferlet
+from pie_core.server.protocol import Allow
 
-__all__ = ["Client", "RemoteInferlet", "SyncClient", "SyncInferlet", "connect"]
+__all__ = ["Allow", "Client", "RemoteInferlet", "SyncClient", "SyncInferlet", "connect"]

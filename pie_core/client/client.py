@@ -65,12 +65,18 @@ class Client:
         await self._stack.aclose()
 
     async def launch(
-        self, program: str | Path | Program, arguments: Sequence[str] = (), *, detach: bool = False
+        self,
+        program: str | Path | Program,
+        arguments: Sequence[str] = (),
+        *,
+        detach: bool = False,
+        allow: p.Allow | None = None,
     ) -> RemoteInferlet:
         """Start a program: a `.py` or `.wasm` file of this machine, one installed on the server, or a `Program`.
 
         A component is sent once: next time the server knows it. Raises `ProgramError`, `TraitError`, `ResourceError`.
-        A detached inferlet goes on when the client leaves.
+        A detached inferlet goes on when the client leaves. `allow`: all that it may be granted; None: what the server
+        allows.
         """
         sent = local_program(program)
         digest = None if sent is None or sent.wasm is None else await asyncio.to_thread(lambda: sent.digest)
@@ -83,6 +89,7 @@ class Client:
                 filename=sent.filename if sent else None,
                 arguments=list(arguments),
                 detach=detach,
+                allow=allow,
                 digest=digest,
             )
 

@@ -16,6 +16,7 @@ from pie_core.client.client import Client
 from pie_core.client.remote import RemoteInferlet
 from pie_core.errors import ProtocolError
 from pie_core.server.address import DEFAULT_URL
+from pie_core.server.protocol import Allow
 
 T = TypeVar("T")
 
@@ -45,10 +46,15 @@ class SyncClient:
         self._thread.join()
 
     def launch(
-        self, program: str | Path | Program, arguments: Sequence[str] = (), *, detach: bool = False
+        self,
+        program: str | Path | Program,
+        arguments: Sequence[str] = (),
+        *,
+        detach: bool = False,
+        allow: Allow | None = None,
     ) -> SyncInferlet:
         """See `Client.launch`."""
-        return SyncInferlet(self, self.wait(self._client.launch(program, arguments, detach=detach)))
+        return SyncInferlet(self, self.wait(self._client.launch(program, arguments, detach=detach, allow=allow)))
 
     def attach(self, instance_id: str) -> SyncInferlet:
         """See `Client.attach`."""

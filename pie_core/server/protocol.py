@@ -37,12 +37,20 @@ class Hello(Request, frozen=True, tag="hello"):
     protocol: int
 
 
+class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a launch allows, of what the server does; see docs/security.md."""
+
+    hosts: list[str] = []
+    spawn: bool = False
+
+
 class Launch(Request, frozen=True, tag="launch"):
     """Start a program: `source`, a WebAssembly `component`, or else the installed program `name`.
 
     `digest` without a component is for one that the server may have already: BLAKE2b of its bytes, 32 bytes long, in
     hexadecimal. If it has not, it replies `Wanted`. Reply otherwise: `Launched`, then the events. `filename` is how
-    errors name the program. A program that is not `detach`ed is stopped when the connection ends.
+    errors name the program. A program that is not `detach`ed is stopped when the connection ends. `allow` is all that
+    it may be granted; without it that is what the server allows.
     """
 
     name: str
@@ -52,6 +60,7 @@ class Launch(Request, frozen=True, tag="launch"):
     filename: str | None = None
     arguments: list[str] = []
     detach: bool = False
+    allow: Allow | None = None
 
 
 class Deliver(Request, frozen=True, tag="deliver"):

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.program import Program, only_sandboxed
 from pie_core.errors import ArgumentError, PieError, ProtocolError
@@ -148,7 +149,9 @@ class Session:
             assert launch.digest is not None
             await self._send(p.Wanted(request=launch.request, digest=launch.digest))
             return
-        inferlet = await self._state.controller.application.launch(program, launch.arguments)
+        allowed = None if launch.allow is None else Capabilities.of(launch.allow.hosts, launch.allow.spawn)
+        application = self._state.controller.application
+        inferlet = await application.launch(program, launch.arguments, capabilities=allowed)
         if program.wasm is not None:
             self._state.uploaded.add(program.digest, program.wasm)
         if not launch.detach:

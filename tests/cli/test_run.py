@@ -107,6 +107,7 @@ BAD_INPUT = {
     "bad option value": (["FAKE", "-o", "pages=many", "ECHO"], "Expected `int`"),
     "option without value": (["FAKE", "-o", "pages", "ECHO"], "write NAME=VALUE"),
     "misspelt limit": (["FAKE", "--limit", "wall=3", "ECHO"], "did you mean 'wall_s'"),
+    "bad host": (["FAKE", "--allow-host", "a.*", "ECHO"], "a host to allow: 'a.*'"),
     "bad limit value": (["FAKE", "--limit", "wall_s=soon", "ECHO"], "--limit"),
     "misspelt without": (["FAKE", "--without", "traits.tokenise", "ECHO"], "did you mean 'traits.tokenize'"),
     "misspelt prefer": (["FAKE", "--prefer", "pie-fakke", "ECHO"], "did you mean 'pie-fake'"),

@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
 from pie_core.client import Client
 from pie_core.controller import Controller, Settings, TierName
@@ -97,9 +98,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None, tier: TierName = "wasm", **options: Any) -> AsyncIterator[Running]:
+async def running(
+    limits: Limits | None = None,
+    tier: TierName = "wasm",
+    capabilities: Capabilities | None = None,
+    **options: Any,
+) -> AsyncIterator[Running]:
     texts = {name: str(value) for name, value in options.items()}
-    settings = Settings("fake", "fake", texts, limits=limits or Limits(), tier=tier)
+    allowed = capabilities or Capabilities()
+    settings = Settings("fake", "fake", texts, limits=limits or Limits(), tier=tier, capabilities=allowed)
     with listen("127.0.0.1", 0) as listener:
         url = url_of(listener)
         async with serving(settings, listener) as state:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Blob, Ended, Message
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
-from pie_core.client import Client, SyncClient, connect
+from pie_core.client import Allow, Client, SyncClient, connect
 from pie_core.client.remote import error_from
 from pie_core.errors import (
     ArgumentError,
@@ -88,6 +89,60 @@ def test_what_the_server_refuses_is_raised_as_the_error_it_was(with_client, prog
         await client.ping()
 
     with_client(test, Limits(program_bytes=2000))
+
+
+REACHES = """# /// inferlet
+# hosts = ["*"]
+# spawn = true
+# ///
+from inferlet import *
+async def main():
+    told = []
+    for attempt in (lambda: http_get("http://[::1]/"), lambda: http_get("http://a.test:9/"), lambda: spawn("nobody")):
+        try:
+            await attempt()
+        except PieError as error:
+            told.append(error.code)
+    return " ".join(told)
+"""
+
+
+@pytest.mark.parametrize(
+    ("allow", "told"),
+    [
+        (None, "capability capability program"),
+        (Allow(), "capability capability capability"),
+        (Allow(["*"], True), "capability capability program"),
+    ],
+)
+def test_a_launch_may_allow_less_than_the_server(with_client, allow, told):
+    async def test(server, client):
+        inferlet = await client.launch(Program("reaches", REACHES, "reaches.py"), allow=allow)
+        assert await inferlet.result() == told
+        with pytest.raises(ConfigError, match=r"a host to allow: 'a\.\*'"):
+            await client.launch(ECHO, allow=Allow(["a.*"]))
+
+    with_client(test, capabilities=Capabilities.of(["*"], spawn=True), tier="native")
+
+
+def test_a_child_has_no_reader_but_its_parent(with_client):
+    source = (
+        REACHES.partition("    told")[0]
+        + "    child = spawn('me', source=get_arg()[0])\n    send('up')\n    await receive()"
+    )
+
+    async def test(server, client):
+        echo = "from inferlet import *\nasync def main(): await receive()"
+        parent = await client.launch(Program("parent", source, "parent.py"), [echo])
+        assert await parent.receive() == "up"
+        await server.until(lambda: len(server.controller.application.inferlets) == 2)
+        (child,) = [facts["id"] for facts in await client.list() if facts["parent"] == parent.id]
+        with pytest.raises(ArgumentError, match=f"is a child of {parent.id}, which gets its texts"):
+            await client.attach(child)
+        await parent.stop()
+        await server.until(lambda: not server.controller.application.inferlets)
+
+    with_client(test, capabilities=Capabilities.of(spawn=True), tier="native")
 
 
 def test_a_full_inbox_is_an_error_for_the_sender(with_client):

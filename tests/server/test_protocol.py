@@ -11,7 +11,9 @@ from pie_core.server import protocol as p
 
 REQUESTS = [
     p.Hello(request=1, protocol=1),
-    p.Launch(request=2, name="a", source="b", filename="c", arguments=["--d"], detach=True),
+    p.Launch(
+        request=2, name="a", source="b", filename="c", arguments=["--d"], detach=True, allow=p.Allow(["a.b"], True)
+    ),
     p.Deliver(request=3, id="a", text="ü"),
     p.DeliverBlob(request=4, id="a", data=b"\x00\xff"),
     p.Attach(request=5, id="a"),
