@@ -93,6 +93,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from pie_core.application.store.database import Database, Quota
+print("ready", flush=True)
+sys.stdin.readline()
 database = Database(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
     database.set("ann", f"{sys.argv[2]}{number}", "v" * 100, Quota(10**6, 10**9))
@@ -103,21 +105,30 @@ database.close()
 
 def test_several_servers_may_write_to_one_file(path):
     """Three processes that begin with no file at all; no write is lost, and the books are right."""
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, name, "100"]) for name in "xyz"]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, name, "300"], **pipes) for name in "xyz"]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
     database = Database(path)
     keys = database.keys("ann")
-    assert set(keys) == {f"{name}{number}" for name in "xyz" for number in range(100)} | {"shared"}
-    assert database.get("ann", "shared") in ("x99", "y99", "z99")
+    assert set(keys) == {f"{name}{number}" for name in "xyz" for number in range(300)} | {"shared"}
+    assert database.get("ann", "shared") in ("x299", "y299", "z299")
     texts = {key: database.get("ann", key) for key in keys}
-    assert database._usage("ann") == (301, sum(size_of(texts)))
+    assert database._usage("ann") == (901, sum(size_of(texts)))
     database.close()
 
 
 def test_what_was_written_survives_a_process_that_is_killed(path):
     source = WRITER.replace("database.close()", "print('done', flush=True); import time; time.sleep(60)")
-    with subprocess.Popen([sys.executable, "-c", source, path, "x", "20"], stdout=subprocess.PIPE) as writer:
-        assert writer.stdout.readline() == b"done\n"
+    command = [sys.executable, "-c", source, path, "x", "20"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as writer:
+        assert [writer.stdout.readline() for _ in range(2)] == [b"ready\n", b"done\n"]
         writer.kill()
     database = Database(path)
     assert len(database.keys("ann")) == 21
