@@ -74,8 +74,11 @@ def start(cache, traits):
 
     async def run():
         tier = WasmTier(traits, cache, refuse)
-        await tier.warm_up()
-        return await run_inferlet(PROGRAM, tier=tier)
+        try:
+            await tier.warm_up()
+            return await run_inferlet(PROGRAM, tier=tier)
+        finally:
+            tier.close()  # also where it was never warm: it has processes of its own
 
     return asyncio.run(run()).ended
 
