@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import click
@@ -220,10 +221,10 @@ async def soak(inferlets: int, every: int, at_once: int, seed: int) -> bool:
     held: dict[str, int] = {}
     for done in range(every, inferlets + 1, every):
         started = time.perf_counter()
-        part = [step for step, _ in zip(steps, range(every), strict=False)]
-        await running.run(iter(part), at_once)
+        await running.run(islice(steps, every), at_once)
         rate = round(every / (time.perf_counter() - started), 1)
         held = await running.settle()
+        assert running.ends.total() == done, running.ends
         rows.append({"inferlets": done, **usage(process), "held": held, "ends": dict(running.ends), "per_s": rate})
         emit({"benchmark": "soak", **rows[-1], "seed": seed, **facts})
         if any(held.values()):
