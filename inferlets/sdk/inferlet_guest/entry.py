@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -17,7 +16,7 @@ import inferlet_baked
 import wit_world
 from componentize_py_types import Err
 
-from inferlet_guest import standard_library
+from inferlet_guest import heap, standard_library
 from inferlet_guest.app import App, FailedProgramError
 from inferlet_guest.modules import File
 
@@ -45,8 +44,6 @@ def _files() -> list[File] | None:
 
 
 APP = App(WorldImports(), json.loads(inferlet_baked.DECLARATIONS), _files())
-gc.collect()
-gc.freeze()  # collections in the component leave what is shared by all of its instances alone
 
 
 class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
@@ -61,3 +58,6 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
         except BaseException as error:  # such as a MemoryError where a traceback was to be made
             told = f"{type(error).__name__}: {error}"
         raise Err(TYPES.Error("program", told))  # out here, where what the program held is free again
+
+
+FILLING = heap.settle()  # the last thing before the snapshot

@@ -25,6 +25,7 @@ import structlog
 
 from pie_core.application.interface import describe
 from pie_core.application.program import Program
+from pie_core.application.wasm import immortal
 from pie_core.application.wasm.bundle import SourceFile, bundle
 from pie_core.application.wasm.wit import write
 from pie_core.errors import ConfigError, PieError
@@ -115,6 +116,7 @@ def _gather(code: Path, traits: Sequence[Trait], files: Sequence[SourceFile] | N
         f"FILES = {None if files is None else json.dumps(files)!r}",
     ]
     (code / BAKED).write_text("\n".join(lines) + "\n", "utf-8")
+    immortal.write(code)
 
 
 def _not_python(directory: str, names: list[str]) -> list[str]:
