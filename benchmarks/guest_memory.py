@@ -2,7 +2,7 @@
 
     python benchmarks/guest_memory.py [--guests 128,896]
 
-Two programs: `python` decodes (see `sandbox.py`), `core` is a module with one page of memory, as a C compiler makes it.
+Two programs: `python` decodes (`guests/guest.py`), `core` is a module with one page of memory, as C compilers make it.
 Prints JSON lines: KiB per program that the process shares with nobody, in linear memory, in the stacks of fibers, and
 elsewhere (wasmtime's stores, the server's objects). Each row has a process of its own. Linux only.
 """
@@ -20,8 +20,9 @@ from pathlib import Path
 import click
 import structlog
 import wasmtime
+from programs import next_event, python_source
 from report import emit, machine
-from sandbox import DECODE, PROLOGUE, finish, idle_model, next_event
+from sandbox import finish, idle_model
 
 from pie_core.application.application import Application
 from pie_core.application.events import Message
@@ -66,7 +67,7 @@ def private_kib() -> Counter[str]:
                 writable = []
             entry, end = (mapping[4], (stop - start) >> 10), stop
             counts = mapping[3].startswith("rw")
-        elif line.startswith("Private_Dirty:") and counts:
+        elif line.startswith("Anonymous:") and counts:
             writable.append((*entry, int(line.split()[1])))
     return found
 
@@ -79,7 +80,7 @@ def program_of(kind: str, traits: list[Trait]) -> Program:
     """What is measured."""
     if kind == "core":
         return Program("core", "", "core.wasm", wrap(bytes(wasmtime.wat2wasm(CORE)), traits, "core.wasm"))
-    return Program("decode", PROLOGUE + DECODE, "decode.py")
+    return python_source()
 
 
 async def measure(kind: str, guests: int) -> None:
@@ -91,7 +92,7 @@ async def measure(kind: str, guests: int) -> None:
         await application.warm_up()
 
         async def begin() -> None:
-            inferlet = await application.launch(program, ["20"])
+            inferlet = await application.launch(program, ["decode", "20"])
             assert isinstance(await next_event(inferlet), Message)
             begun.append(inferlet)
 

@@ -29,7 +29,7 @@ _FOREIGN = (
     f"{Path(__file__).parent}{os.sep}",
     "<inferlet.",
 )
-_MODULE = "inferlet_program"
+MODULE = "inferlet_program"
 
 
 class FailedProgramError(Exception):
@@ -79,10 +79,10 @@ class App:
             raise _failure(error, program) from error
 
     async def _main(self, program: File, code: CodeType) -> str | None:
-        module = ModuleType(_MODULE)
+        module = ModuleType(MODULE)
         module.__file__ = program.name
         module.__dict__["print"] = partial(print_at_once, self._output.write)
-        sys.modules[_MODULE] = module
+        sys.modules[MODULE] = module
         try:
             exec(code, module.__dict__)
             value: Any = await module.main()

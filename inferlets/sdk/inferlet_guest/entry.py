@@ -19,6 +19,7 @@ from componentize_py_types import Err
 from inferlet_guest import heap, standard_library
 from inferlet_guest.app import App, FailedProgramError
 from inferlet_guest.modules import File
+from inferlet_guest.rehearsal import rehearse
 
 TYPES = import_module(inferlet_baked.MODULES["types"])
 standard_library.load()
@@ -43,7 +44,9 @@ def _files() -> list[File] | None:
     return None if inferlet_baked.FILES is None else [File(*file) for file in json.loads(inferlet_baked.FILES)]
 
 
-APP = App(WorldImports(), json.loads(inferlet_baked.DECLARATIONS), _files())
+DECLARATIONS = json.loads(inferlet_baked.DECLARATIONS)
+rehearse(Err, DECLARATIONS)
+APP = App(WorldImports(), DECLARATIONS, _files())
 
 
 class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
