@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     program_bytes: int = 256 << 10  # source text of a program; to check so much takes a second, in a child
     component_bytes: int = 64 << 20  # a program that is a component; a Python one has some 23 MiB
     http_requests: int = 8  # of one inferlet at once
-    http_bytes: int = 1 << 20  # the body of one answer; each MiB takes the server 30 ms to hand to a sandboxed program
+    http_bytes: int = 1 << 20  # the body of one answer; a MiB costs a sandboxed program 0.1 s of computing
     http_s: float = 30.0  # seconds from a request to the end of its answer, redirects included
     subscriptions: int = 64  # of one inferlet, to topics
     mail_messages: int = 1024  # of one subscription or child, that were not read yet
