@@ -52,7 +52,8 @@ class Child:
         self.messages = Channel(f"messages of child {name!r:.60}", *_room(parent))
         self.was_joined = False
         self.inferlet: Inferlet | None = None  # until it is launched
-        self._early = Channel(f"inbox of child {name!r:.60}", *_room(parent))  # what was sent to it until then
+        limits = parent.limits  # the child's, too: what it was sent until it is launched fits its inbox
+        self._early = Channel(f"inbox of child {name!r:.60}", limits.inbox_messages, limits.waiting_bytes)
         self._name = name
         self._parent = parent
 

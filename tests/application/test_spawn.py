@@ -82,6 +82,17 @@ def test_parent_and_child_talk_in_order():
     assert json.loads(ended.value) == ["got 0", "got 1", "got 2", "end", "left", "end"]
 
 
+def test_what_is_sent_before_a_child_runs_is_bounded_like_its_inbox():
+    ended = outcome(
+        "child = spawn('child', source=CHILD)\n"
+        "try:\n    for n in range(9): child.send(str(n))\nexcept ResourceError as error: told = str(error)\n"
+        "return told + await child.join()",
+        "return str([await receive() for _ in range(2)])",
+        limits=Limits(inbox_messages=2),
+    )
+    assert "inbox of child 'child': 2 messages wait" in ended.value and ended.value.endswith("['0', '1']")
+
+
 def test_what_a_child_prints_its_parents_client_sees():
     async def test(server):
         parent = await launch(
