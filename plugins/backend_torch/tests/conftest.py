@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.plugin import load, pie_handlers
 from pie_traits_text.allocate import CopyKvpage
@@ -25,6 +26,7 @@ from pie_core.model import ModelSpec
 from pie_core.resource import Embed, KvPage
 from pie_core.schema import Mask
 
+choose_kernels_by_shape()  # before any test computes something
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 VOCAB = 160

@@ -127,6 +127,7 @@ def _by_hand(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, flavour: F
     """Attention with soft-capped scores and sinks, which the fused kernels do not have. [n, heads, tokens, width]."""
     n, heads, tokens, width = query.shape
     folds = heads // key.shape[1]
+    key, value = key.contiguous(), value.contiguous()  # torch would copy several, not one: other kernels, other bits
     scale = width**-0.5 if flavour.scale is None else flavour.scale
     folded = query.reshape(n, key.shape[1], folds * tokens, width)
     scores = (folded @ key.transpose(2, 3)).view(n, heads, tokens, -1) * scale

@@ -17,6 +17,7 @@ from pie_backend_torch import lean_config, memory
 from pie_backend_torch.adapter_files import open_adapters
 from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_device, choose_dtype
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> TorchBackend:
     """The backend of `BackendSpec.load`; see there for what it raises."""
     check_options(options)
+    choose_kernels_by_shape()
     started = time.perf_counter()
     progress("checkpoint", None)
     checkpoint = open_checkpoint(spec.path)
