@@ -239,6 +239,8 @@ class ControlLayer:
 
     def _refuse(self, submission: Submission) -> bool:
         error = self._poison.error_for(submission)
-        if error is not None:
-            self._fail(submission, error)
-        return error is not None
+        if error is None:
+            self._poison.heal(submission)
+            return False
+        self._fail(submission, error)
+        return True

@@ -2,57 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pie_core.control.submission import Submission
 from pie_core.errors import DeviceError, HandleError
 from pie_core.resource import Resource
 
 
-class Poison:
-    """Poisoned resources and the call that should have written each.
+@dataclass(frozen=True)
+class Culprit:
+    """The command that should have written a resource: its call, and its place in the order of enqueueing."""
 
-    by_id: both, by the resource's id. Empty unless something failed, which the hot path asks for each command.
+    resource: Resource
+    call: str
+    seq: int
+
+
+class Poison:
+    """Poisoned resources, by their id, with the command that failed to write each.
+
+    Only commands enqueued after the culprit are concerned, and no longer than until a new write heals the resource.
+    Empty unless something failed, which the hot path asks for each command.
     """
 
     def __init__(self) -> None:
-        self.by_id: dict[int, tuple[Resource, str]] = {}
+        self.by_id: dict[int, Culprit] = {}
 
     def spread(self, failed: Submission) -> None:
-        """A command failed, or will never run: what it should have written is poisoned, if anyone still holds it."""
+        """A command failed, or will never run: what it should have written is poisoned, if anyone still holds it.
+
+        One that was never launched may have others before it that still are to read what was there.
+        """
         for resource in failed.writes:
-            if resource.holders:
-                self.by_id[id(resource)] = resource, failed.command.signature().name
+            known = self.by_id.get(id(resource))
+            if resource.holders and (known is None or failed.launched or failed.seq < known.seq):
+                self.by_id[id(resource)] = Culprit(resource, failed.command.signature().name, failed.seq)
 
     def heal(self, written: Submission) -> None:
-        """A command has run: what it wrote is sound."""
+        """A command is launched, or has run: what it writes is sound, as far as those enqueued after it can tell.
+
+        If it fails after all, it spreads poison of its own before any of them is launched in another wave; the device
+        skips those in its own wave.
+        """
         for resource in written.writes:
-            self.forget(resource)
+            culprit = self.by_id.get(id(resource))
+            if culprit is not None and culprit.seq < written.seq:
+                del self.by_id[id(resource)]
 
     def forget(self, resource: Resource) -> None:
-        """A resource is gone, or whole again."""
+        """A resource is gone."""
         self.by_id.pop(id(resource), None)
 
     def check(self, name: str, reads: Sequence[Resource], writes: Sequence[Resource]) -> None:
-        """Raise `HandleError` if the call `name` would touch something poisoned."""
-        broken = self._broken(reads, writes)
-        if broken is not None:
-            resource, culprit = broken
+        """Raise `HandleError` if the call `name`, made now, would touch something poisoned."""
+        for culprit in self._culprits(reads, writes):
+            writer = culprit.resource.writer
+            if isinstance(writer, Submission) and writer.seq > culprit.seq and not culprit.resource.accumulates:
+                continue  # it will be written anew before
             raise HandleError(
-                f"{name}: the {resource.kind} was left unwritten by a {culprit} that failed; free it, or see "
-                "synchronize() for the error"
+                f"{name}: the {culprit.resource.kind} was left unwritten by a {culprit.call} that failed; free it, or "
+                "see synchronize() for the error"
             )
 
     def error_for(self, submission: Submission) -> DeviceError | None:
         """Why a command that is about to be launched must not be."""
-        broken = self._broken(submission.reads, submission.writes)
-        return None if broken is None else DeviceError(f"skipped, because a {broken[1]} it depends on failed")
-
-    def _broken(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> tuple[Resource, str] | None:
-        for resource in reads:
-            if id(resource) in self.by_id:
-                return self.by_id[id(resource)]
-        for resource in writes:
-            if resource.accumulates and id(resource) in self.by_id:
-                return self.by_id[id(resource)]
+        for culprit in self._culprits(submission.reads, submission.writes):
+            if culprit.seq < submission.seq:
+                return DeviceError(f"skipped, because a {culprit.call} it depends on failed")
         return None
+
+    def _culprits(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> Iterator[Culprit]:
+        for resource in (*reads, *(written for written in writes if written.accumulates)):
+            if id(resource) in self.by_id:
+                yield self.by_id[id(resource)]

@@ -240,6 +240,20 @@ def test_an_export_outlives_an_exporter_that_ends_before_its_commands_were_launc
     assert reader.hashes(mine) == fresh.hashes(whole[-1:])
 
 
+def test_a_command_dropped_at_the_end_does_not_harm_an_export_that_reads_what_it_would_have_written():
+    rig = make_rig()
+    author, reader = rig.open("author"), rig.open("reader")
+    embeds, pages = author.prompt([1, 2]), author.call("alloc_kvpage", 2)
+    author.call("forward", [], embeds[:1], pages[:1], [])
+    wanted = author.call("copy_kvpage", pages[:1], pages[1:])
+    dropped = author.call("forward", [], embeds[1:], pages[:1], [])
+    author.call("export_kvpage", pages[1:], "copy")
+    rig.layer.close(author.space)
+    rig.loop.run()
+    assert isinstance(dropped.error, TerminatedError) and wanted.error is None
+    assert [page.tokens for page in reader.space.resolve(KvPage, reader.call("import_kvpage", "copy"), "test")] == [1]
+
+
 def test_exported_pages_whose_allocation_still_waits_are_granted_after_the_exporter_has_ended():
     rig = make_rig(pages=2)
     holder, author, reader = rig.open("holder"), rig.open("author"), rig.open("reader")

@@ -90,6 +90,31 @@ def test_an_embed_that_is_written_anew_is_sound_again():
     assert ticket.error is None
 
 
+def test_an_embed_that_is_being_written_anew_can_be_used_at_once():
+    rig = fragile_rig()
+    program = rig.open()
+    embeds = program.call("alloc_emb", 1)
+    program.call("embed_txt", [66], [0], embeds)
+    rig.loop.run()
+    program.call("embed_txt", [65], [0], embeds)
+    ticket = program.call("get_next_dist", embeds)
+    rig.loop.run()
+    assert ticket.error is None
+
+
+def test_a_failure_concerns_nobody_behind_a_later_write_whatever_wave_it_falls_into():
+    rig = fragile_rig()
+    program = rig.open()
+    page, embeds, other = program.call("alloc_kvpage", 1), program.call("alloc_emb", 1), program.prompt([1])
+    program.call("embed_txt", [66], [0], embeds)
+    program.call("forward", [], other, page, other)
+    skipped = program.call("forward", [], embeds, page, [])  # the second wave, and the new write behind it
+    program.call("embed_txt", [65], [0], embeds)
+    ticket = program.call("get_next_dist", embeds)
+    rig.loop.run()
+    assert isinstance(skipped.error, DeviceError) and ticket.error is None
+
+
 def test_a_dependent_that_was_waiting_when_its_predecessor_failed_fails_too():
     rig = fragile_rig()
     program = rig.open()
