@@ -7,9 +7,11 @@ device runs what it is handed in order.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from pie_core.control.submission import Node, Submission
+from pie_core.resource import Resource
 
 _SWEEP = 8  # readers remembered before those already launched are forgotten
 
@@ -49,12 +51,13 @@ def unblock(node: Node) -> list[Submission]:
     return ready
 
 
-def wanted_by_others(waiting: Iterable[Submission]) -> set[Submission]:
-    """Of an ending inferlet's waiting commands: those that write what someone else holds too (an export), and those
-    that these wait for. They must still run; the rest need not."""
+def wanted_by_others(waiting: Iterable[Submission], held: Iterable[Resource]) -> set[Submission]:
+    """Of an ending inferlet's waiting commands: those that write what someone else holds (an export), and those that
+    these wait for. They must still run; the rest need not. held: what the inferlet holds, once for each handle."""
+    own = Counter(map(id, held))
     kept: set[Submission] = set()
     for submission in sorted(waiting, key=lambda submission: -submission.seq):  # successors first
-        shared = any(resource.holders > 1 for resource in submission.writes)
-        if shared or any(successor in kept for successor in submission.successors or ()):
+        wanted = any(resource.holders > own[id(resource)] for resource in submission.writes)
+        if wanted or any(successor in kept for successor in submission.successors or ()):
             kept.add(submission)
     return kept

@@ -113,7 +113,7 @@ class ControlLayer:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
         waiting = [submission for queue in space.queues.values() for submission in queue.waiting()]
-        kept = wanted_by_others(waiting)
+        kept = wanted_by_others(waiting, space.records())
         for submission in waiting:
             if submission not in kept:
                 self._fail(submission, space.ended)

@@ -137,9 +137,13 @@ class Space:
         if self.ended is not None:
             raise self.ended
 
+    def records(self) -> list[Resource]:
+        """What is held, once for each handle."""
+        return [record for table in self.tables.values() for record in table.values()]
+
     def surrender(self) -> list[Resource]:
         """Empty the tables and return what was in them; used when the inferlet ends."""
-        records = [record for table in self.tables.values() for record in table.values()]
+        records = self.records()
         for table in self.tables.values():
             table.clear()
         return records

@@ -240,6 +240,22 @@ def test_an_export_outlives_an_exporter_that_ends_before_its_commands_were_launc
     assert reader.hashes(mine) == fresh.hashes(whole[-1:])
 
 
+def test_an_export_that_its_exporter_has_freed_is_written_though_the_exporter_ends():
+    rig = make_rig()
+    author, reader = rig.open("author"), rig.open("reader")
+    embeds, pages = author.prompt([1]), author.call("alloc_kvpage", 1)
+    written = author.call("forward", [], embeds, pages, [])
+    author.call("export_kvpage", pages, "prefix")
+    author.call("dealloc_kvpage", pages)
+    rig.layer.close(author.space)
+    rig.loop.run()
+    assert written.error is None
+    imported, mine = reader.call("import_kvpage", "prefix"), reader.prompt([2], first=1)
+    ticket = reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), [])
+    rig.loop.run()
+    assert ticket.error is None
+
+
 def test_a_command_dropped_at_the_end_does_not_harm_an_export_that_reads_what_it_would_have_written():
     rig = make_rig()
     author, reader = rig.open("author"), rig.open("reader")
