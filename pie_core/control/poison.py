@@ -30,13 +30,14 @@ class Poison:
         self.by_id: dict[int, Culprit] = {}
 
     def spread(self, failed: Submission) -> None:
-        """A command failed, or will never run: what it should have written is poisoned, if anyone still holds it.
+        """A command failed, or will never run: what it should have written is poisoned, until it is gone.
 
-        One that was never launched may have others before it that still are to read what was there.
+        Commands may be waiting to read even what nobody holds any more. One that was never launched may have others
+        before it that still are to read what was there.
         """
         for resource in failed.writes:
             known = self.by_id.get(id(resource))
-            if resource.holders and (known is None or failed.launched or failed.seq < known.seq):
+            if known is None or failed.launched or failed.seq < known.seq:
                 self.by_id[id(resource)] = Culprit(resource, failed.command.signature().name, failed.seq)
 
     def heal(self, written: Submission) -> None:

@@ -102,6 +102,18 @@ def test_an_embed_that_is_being_written_anew_can_be_used_at_once():
     assert ticket.error is None
 
 
+def test_what_reads_an_embed_that_was_freed_meanwhile_is_skipped_too_when_its_writer_fails():
+    rig = fragile_rig()
+    program = rig.open()
+    page, embeds, other = program.call("alloc_kvpage", 1), program.prompt([64]), program.prompt([1])
+    program.call("embed_txt", [66], [0], embeds)
+    program.call("forward", [], other, page, other)
+    later = program.call("forward", [], embeds, page, [])  # the second wave
+    program.call("dealloc_emb", embeds)
+    rig.loop.run()
+    assert isinstance(later.error, DeviceError)
+
+
 def test_a_failure_concerns_nobody_behind_a_later_write_whatever_wave_it_falls_into():
     rig = fragile_rig()
     program = rig.open()
