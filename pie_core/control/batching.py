@@ -70,13 +70,13 @@ def form_wave(
     spent: set[type[Command]] = set()
     while kinds := [kind for kind in backlog.kinds() if kind not in spent]:
         kind = next((kind for kind in kinds if not kind.heavy), kinds[0])
-        if kind.heavy:
-            spent.add(kind)
         chosen = backlog.take(kind, limit(kind))
         if refuse is not None:
             chosen = [submission for submission in chosen if not refuse(submission)]
         if chosen:
             wave.batches.append(Batch(kind, chosen))
+            if kind.heavy:
+                spent.add(kind)
         for submission in chosen:
             for successor in unblock(submission):
                 backlog.add(successor)

@@ -138,6 +138,18 @@ def test_a_dependent_that_was_waiting_when_its_predecessor_failed_fails_too():
     assert isinstance(later.error, DeviceError) and "skipped" in str(later.error)
 
 
+def test_a_batch_of_which_all_is_skipped_holds_up_nobody_behind_it():
+    rig = fragile_rig(batch=1)
+    bad, good = rig.open("bad"), rig.open("good")
+    embeds, others = bad.call("alloc_emb", 1), bad.prompt([1])
+    bad.call("embed_txt", [66], [0], embeds)
+    bad.call("forward", [], others, bad.call("alloc_kvpage", 1), [])  # alone in the first wave
+    skipped = bad.call("forward", [], embeds, bad.call("alloc_kvpage", 1), [])  # alone in the second
+    ticket = good.call("forward", [], good.prompt([1]), good.call("alloc_kvpage", 1), [])
+    rig.loop.run()
+    assert isinstance(skipped.error, DeviceError) and ticket.done and ticket.error is None
+
+
 def test_synchronize_raises_the_first_error_once():
     rig = fragile_rig()
     program = rig.open()
