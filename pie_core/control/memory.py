@@ -83,10 +83,11 @@ class Memory:
     def grant(self) -> None:
         """Serve the allocations that wait, as far as there is room now."""
         for pool in self.pools.values():
-            for allocation in pool.grant():
-                self.settle(allocation)
-                for successor in unblock(allocation):
-                    self._ready(successor)
+            while granted := pool.grant():
+                for allocation in granted:
+                    self.settle(allocation)  # what was freed while it waited makes room for the next
+                    for successor in unblock(allocation):
+                        self._ready(successor)
 
     def vacate(self, space: Space) -> None:
         """Take everything from an inferlet that has ended."""

@@ -289,6 +289,18 @@ def test_exported_pages_whose_allocation_still_waits_are_granted_after_the_expor
     assert rig.free()[0] == 2 and rig.layer.pools[KvPage].draining == 0
 
 
+def test_a_page_that_was_freed_while_it_waited_is_granted_to_the_next_at_once():
+    rig = make_rig(pages=1)
+    program = rig.open()
+    embeds, busy = program.prompt([1]), program.call("alloc_kvpage", 1)
+    program.call("forward", [], embeds, busy, [])
+    program.call("dealloc_kvpage", busy)  # draining
+    program.call("dealloc_kvpage", program.call("alloc_kvpage", 1))
+    ticket = program.call("forward", [], embeds, program.call("alloc_kvpage", 1), [])
+    rig.loop.run()
+    assert ticket.done and ticket.error is None
+
+
 def test_imports_count_against_the_quota_and_a_time_to_live_is_positive():
     rig = make_rig()
     author, reader = rig.open("author"), rig.open("reader", quota={KvPage: 1})
