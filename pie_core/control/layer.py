@@ -190,13 +190,15 @@ class ControlLayer:
 
     def _launch(self) -> None:
         self._looks = 0
-        wave = form_wave(self._backlog, self._batch_limit, self._refuse if self._poison.by_id else None)
-        if not wave.batches:
-            return
-        wave.launched_at = self._environment.now()
-        self._in_flight = wave
-        self.statistics.launched(wave)
-        self._device.launch(wave, self._completed)
+        refuse = self._refuse if self._poison.by_id else None
+        wave = form_wave(self._backlog, self._batch_limit, refuse)
+        if wave.batches:
+            wave.launched_at = self._environment.now()
+            self._in_flight = wave
+            self.statistics.launched(wave)
+            self._device.launch(wave, self._completed)
+        if refuse is not None:
+            self.memory.grant()  # what was skipped uses nothing any more
 
     def _completed(self) -> None:
         wave, self._in_flight = self._in_flight, None

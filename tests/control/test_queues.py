@@ -150,6 +150,19 @@ def test_a_batch_of_which_all_is_skipped_holds_up_nobody_behind_it():
     assert isinstance(skipped.error, DeviceError) and ticket.done and ticket.error is None
 
 
+def test_what_a_skipped_command_used_is_granted_to_who_waits_for_it():
+    rig = fragile_rig(pages=1)
+    program = rig.open()
+    page, embeds, others = program.call("alloc_kvpage", 1), program.call("alloc_emb", 1), program.prompt([1])
+    program.call("embed_txt", [66], [0], embeds)
+    program.call("forward", [], others, page, [])
+    program.call("forward", [], embeds, page, [])  # all of the second wave, and skipped
+    program.call("dealloc_kvpage", page)
+    ticket = program.call("forward", [], others, program.call("alloc_kvpage", 1), [])
+    rig.loop.run()
+    assert ticket.done and ticket.error is None
+
+
 def test_synchronize_raises_the_first_error_once():
     rig = fragile_rig()
     program = rig.open()
