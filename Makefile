@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WHEELS := . $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml)) ./inferlets ./inferlets/sdk
 CODE   := pie_core plugins inferlets tests benchmarks
+SEEDS  ?= 1000
+PROCESSES ?= 1
 
-.PHONY: run test check lint types bench wheels clean train-model evaluate-model
+.PHONY: run test check lint types bench wheels simulate simulate-planted clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -28,6 +30,12 @@ bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
 
 wheels: $(STAMP)  ## all distributions, into dist/; one holds the interpreter, built and compiled
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEELS)
+
+simulate: $(STAMP)  ## random worlds of inferlets in virtual time: SEEDS=1000, or ARGS="--seed 17 --trace"
+	$(BIN)/python -m pie_core.testing.simulation --seeds $(SEEDS) --processes $(PROCESSES) $(ARGS)
+
+simulate-planted: $(STAMP)  ## the first seed that finds each planted bug
+	$(BIN)/python tests/simulation/planted.py
 
 train-model: $(STAMP)  ## train the bundled model again, from nothing
 	$(BIN)/python plugins/model_pico/training/train.py

@@ -1,0 +1,7 @@
+"""Seeded simulation of the application and control layers, in virtual time, on one thread (docs/simulation.md)."""
+
+from pie_core.testing.simulation.drawing import draw_world
+from pie_core.testing.simulation.simulate import Finding, simulate
+from pie_core.testing.simulation.world import Client, Visit, World
+
+__all__ = ["Client", "Finding", "Visit", "World", "draw_world", "simulate"]

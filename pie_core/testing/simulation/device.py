@@ -1,0 +1,76 @@
+"""A device whose waves take virtual time, and whose work is done at any moment of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pie_core.inference.device import Completed, WaveRunner
+from pie_core.inference.wave import Wave
+from pie_core.testing.simulation.faults import Workshop
+from pie_core.testing.simulation.ledger import Ledger
+
+
+@dataclass
+class _Job:
+    wave: Wave[Any]
+    completed: Completed
+    computed: bool = False
+
+
+class SimulatedDevice:
+    """Waves take up to `wave_s`, end in order, and are computed when they begin, when they end, or in between.
+
+    The control thread goes on meanwhile: what it changes too early or too late shows in the results. tell: hears what
+    happens, before it does.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        ledger: Ledger,
+        loop: asyncio.AbstractEventLoop,
+        draw: random.Random,
+        wave_s: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._runner = WaveRunner(workshop.routes)
+        self._ledger = ledger
+        self._loop = loop
+        self._draw = draw
+        self._wave_s = wave_s
+        self._tell = tell
+        self._free_at = 0.0
+
+    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+        """See `Device.launch`."""
+        self._tell(f"a wave: {[[str(entry) for entry in batch] for batch in self._ledger.launch(wave)]}")
+        begins = max(self._loop.time(), self._free_at)
+        self._free_at = begins + self._draw.uniform(0.0, self._wave_s)
+        computed = self._draw.choice([begins, (begins + self._free_at) / 2, self._free_at])
+        job = _Job(wave, completed)
+        if computed == self._loop.time():
+            self._compute(job)
+        elif computed < self._free_at:
+            self._loop.call_at(computed, self._compute, job)
+        self._loop.call_at(self._free_at, self._post, job)
+
+    def close(self) -> None:
+        """See `Device.close`."""
+
+    def _compute(self, job: _Job) -> None:
+        if not job.computed:
+            job.computed = True
+            self._runner.run(job.wave)
+
+    def _post(self, job: _Job) -> None:
+        self._compute(job)
+        self._loop.call_soon_threadsafe(self._complete, job)
+
+    def _complete(self, job: _Job) -> None:
+        self._tell("a wave is done")
+        job.completed()
+        self._ledger.complete(job.wave)

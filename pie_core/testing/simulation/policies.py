@@ -1,0 +1,50 @@
+"""Policies by name, and a contention policy under watch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pie_core.control.contention import ContentionPolicy, FcfsKill
+from pie_core.control.dispatch import Adaptive
+from pie_core.control.layer import ControlLayer
+from pie_core.control.space import Space
+from pie_core.errors import ConfigError
+from pie_core.resource import Resource
+
+_KNOWN = {policy.name: policy for policy in (Adaptive, FcfsKill)}
+
+
+def find(name: str) -> Any:
+    """A new policy: one of the core's by its name, or any by `package.module:Class`. Raises `ConfigError`."""
+    if name in _KNOWN:
+        return _KNOWN[name]()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(f"no policy is named {name!r} (known: {', '.join(_KNOWN)}); or name a package.module:Class")
+    return getattr(importlib.import_module(module), attribute)()
+
+
+class Watched:
+    """Asks a contention policy, and checks that it was to be asked and, where its rule is known, what it answers."""
+
+    def __init__(self, policy: ContentionPolicy, complain: Callable[[str], None]) -> None:
+        self.name = policy.name
+        self.layer: ControlLayer
+        self._policy = policy
+        self._complain = complain
+
+    def victim(self, kind: type[Resource], requester: Space, holders: Sequence[Space]) -> Space | None:
+        """See `ContentionPolicy.victim`."""
+        chosen = self._policy.victim(kind, requester, holders)
+        pool = self.layer.pools[kind]
+        coming = pool.free + pool.draining
+        if sum(len(allocation.writes) for allocation in pool._waiting) <= coming:
+            self._complain(f"somebody is to give way, though {coming} {kind.kind}s are free or will be")
+        if self.name == FcfsKill.name:
+            there = [space for space in self.layer.spaces.values() if space is requester or space.tables[kind]]
+            newest = max(there, key=lambda space: space.arrival)
+            if chosen is not newest:
+                self._complain(f"{newest.owner} holds {kind.kind}s and came last, and another is to give way")
+        return chosen

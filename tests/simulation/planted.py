@@ -1,0 +1,425 @@
+"""Bugs to plant: the simulation must find each of them.
+
+Each is a piece of the code and what to put in its place. They are applied to a copy of the sources; a text that is
+not there exactly once is an error, so that a bug whose place has changed is brought up to date.
+
+    python tests/simulation/planted.py [--seeds 1000] [NAME ...]    prints the first seed that finds each
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+PACKAGES = ["pie_core", "plugins/traits_text/src/pie_traits_text"]
+TRAITS = "plugins/traits_text/src/pie_traits_text"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """`old` in `file` becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+BUGS = [
+    Planted(
+        "a read does not wait for the write before it",
+        "pie_core/control/hazards.py",
+        "        if writer is not None and not writer.launched:\n",
+        "        if False:\n",
+    ),
+    Planted(
+        "a write does not wait for the write before it",
+        "pie_core/control/hazards.py",
+        "if writer is not None and writer is not submission and not writer.launched:",
+        "if False:",
+    ),
+    Planted(
+        "a write does not wait for the reads before it",
+        "pie_core/control/hazards.py",
+        "if reader is not submission and not reader.launched:",
+        "if False:",
+    ),
+    Planted(
+        "readers are forgotten before they are launched",
+        "pie_core/control/hazards.py",
+        "        readers.append(submission)\n",
+        "        readers[:] = [submission]\n",
+    ),
+    Planted(
+        "a command is ready when one of two it waits for is launched",
+        "pie_core/control/hazards.py",
+        "if successor.blockers == 0:",
+        "if successor.blockers <= 1:",
+    ),
+    Planted(
+        "a failed command goes on using what it touched",
+        "pie_core/control/layer.py",
+        "        self.memory.settle(submission)\n        submission.queue.leave(submission)\n"
+        "        submission.ticket.fail",
+        "        submission.queue.leave(submission)\n        submission.ticket.fail",
+    ),
+    Planted(
+        "a command is finished twice",
+        "pie_core/control/layer.py",
+        "                self._finish(submission, batch.results[place])\n",
+        "                self._finish(submission, batch.results[place])\n"
+        "                self._finish(submission, batch.results[place])\n",
+    ),
+    Planted(
+        "a command is never told that it is done",
+        "pie_core/control/layer.py",
+        "        submission.ticket.resolve(result)\n",
+        "        if len(submission.reads) != 3: submission.ticket.resolve(result)\n",
+    ),
+    Planted(
+        "nobody looks at the backlog after a wave",
+        "pie_core/control/layer.py",
+        "        self.memory.grant()\n        if self._backlog:\n            self._look()\n",
+        "        self.memory.grant()\n",
+    ),
+    Planted(
+        "nobody looks again when it was not quiet",
+        "pie_core/control/layer.py",
+        "        elif idle and not quiet:\n            self._look()\n",
+        "",
+    ),
+    Planted(
+        "a failure poisons nothing",
+        "pie_core/control/layer.py",
+        "        self._poison.spread(submission)\n",
+        "",
+    ),
+    Planted(
+        "poison outlives what was poisoned",
+        "pie_core/control/memory.py",
+        "        self._poison.forget(record)\n",
+        "",
+    ),
+    Planted(
+        "poison does not heal",
+        "pie_core/control/poison.py",
+        "                del self.by_id[id(resource)]\n",
+        "                pass\n",
+    ),
+    Planted(
+        "poison spares what is in line already",
+        "pie_core/control/layer.py",
+        "self._refuse if self._poison.by_id else None",
+        "None",
+    ),
+    Planted(
+        "poison reaches back to earlier commands",
+        "pie_core/control/poison.py",
+        "            if culprit.seq < submission.seq:\n",
+        "            if True:\n",
+    ),
+    Planted(
+        "poison spares readers of what was freed",
+        "pie_core/control/poison.py",
+        "            if known is None or failed.launched or failed.seq < known.seq:\n",
+        "            if resource.holders and (known is None or failed.launched or failed.seq < known.seq):\n",
+    ),
+    Planted(
+        "an ending inferlet's commands are all dropped",
+        "pie_core/control/layer.py",
+        "            if submission not in kept:\n",
+        "            if True:\n",
+    ),
+    Planted(
+        "an ending inferlet's commands all still run",
+        "pie_core/control/layer.py",
+        "            if submission not in kept:\n",
+        "            if False:\n",
+    ),
+    Planted(
+        "an export that its exporter freed counts as nobody's",
+        "pie_core/control/hazards.py",
+        "resource.holders > own[id(resource)]",
+        "resource.holders > 1",
+    ),
+    Planted(
+        "an ended inferlet may go on calling",
+        "pie_core/control/layer.py",
+        "        space.check_alive()\n",
+        "",
+    ),
+    Planted(
+        "handles are given out again",
+        "pie_core/control/layer.py",
+        "self._last_handle % HIGHEST_HANDLE + 1",
+        "self._last_handle % 24 + 1",
+    ),
+    Planted(
+        "a page is free while a command uses it",
+        "pie_core/control/memory.py",
+        "                if record.uses:\n",
+        "                if False:\n",
+    ),
+    Planted(
+        "draining pages are not counted",
+        "pie_core/control/memory.py",
+        "                    self.pools[type(record)].draining += 1\n",
+        "                    pass\n",
+    ),
+    Planted(
+        "an export holds nothing",
+        "pie_core/control/memory.py",
+        "export, space.export_limits)\n        for page in pages:\n            page.holders += 1\n",
+        "export, space.export_limits)\n",
+    ),
+    Planted(
+        "an import holds nothing",
+        "pie_core/control/memory.py",
+        "        pages = self.exported(user, name)\n        for page in pages:\n            page.holders += 1\n",
+        "        pages = self.exported(user, name)\n",
+    ),
+    Planted(
+        "an expired export is freed twice",
+        "pie_core/control/memory.py",
+        "            self.release(user, name)\n",
+        "            self.drop(self._exports.find(user, name, '').pages)\n            self.release(user, name)\n",
+    ),
+    Planted(
+        "allocations that wait are not served when a wave is done",
+        "pie_core/control/layer.py",
+        "        self.memory.grant()\n        if self._backlog:\n",
+        "        if self._backlog:\n",
+    ),
+    Planted(
+        "an allocation overtakes those that wait",
+        "pie_core/control/pool.py",
+        "if self._waiting or len(self._free) < len(records):",
+        "if len(self._free) < len(records):",
+    ),
+    Planted(
+        "the last allocation that waits is served first",
+        "pie_core/control/pool.py",
+        "            allocation = self._waiting.popleft()\n",
+        "            allocation = self._waiting.pop()\n",
+    ),
+    Planted(
+        "what is draining does not count as coming back",
+        "pie_core/control/pool.py",
+        "asked - self.free - self.draining",
+        "asked - self.free",
+    ),
+    Planted(
+        "an ended inferlet's allocation waits for ever",
+        "pie_core/control/memory.py",
+        "                self._abandon(allocation, pool)\n",
+        "                pass\n",
+    ),
+    Planted(
+        "the oldest inferlet gives way",
+        "pie_core/control/contention.py",
+        "        return holders[-1]\n",
+        "        return holders[0]\n",
+    ),
+    Planted(
+        "the batches of a wave are in the wrong order",
+        "pie_core/control/batching.py",
+        "            wave.batches.append(Batch(kind, chosen))\n",
+        "            wave.batches.insert(0, Batch(kind, chosen))\n",
+    ),
+    Planted(
+        "priority is ignored",
+        "pie_core/control/batching.py",
+        "    return -submission.queue.priority, submission.seq\n",
+        "    return 0, submission.seq\n",
+    ),
+    Planted(
+        "the youngest command goes first",
+        "pie_core/control/batching.py",
+        "    return -submission.queue.priority, submission.seq\n",
+        "    return -submission.queue.priority, -submission.seq\n",
+    ),
+    Planted(
+        "the batch limit is ignored",
+        "pie_core/control/batching.py",
+        "            if weight > limit and count:\n",
+        "            if False:\n",
+    ),
+    Planted(
+        "what does not fit into a batch is lost",
+        "pie_core/control/batching.py",
+        "                self._ready[kind] = ready[count:]\n",
+        "",
+    ),
+    Planted(
+        "synchronize waits for one command too few",
+        "pie_core/control/queue.py",
+        "Barrier(self, len(self.outstanding))",
+        "Barrier(self, max(1, len(self.outstanding) - 1))",
+    ),
+    Planted(
+        "synchronize is not told of failed commands",
+        "pie_core/control/queue.py",
+        "        for barrier in submission.barriers or ():\n",
+        "        for barrier in () if submission.error else submission.barriers or ():\n",
+    ),
+    Planted(
+        "results are handed out in reverse",
+        "pie_core/inference/device.py",
+        "zip(places, answers, strict=True)",
+        "zip(places, list(answers)[::-1], strict=True)",
+    ),
+    Planted(
+        "a failure is everyone's in the batch",
+        "pie_core/inference/device.py",
+        "                self._run_alone(batch, place, route)\n",
+        "                batch.errors[place] = _device_error(batch, error)\n",
+    ),
+    Planted(
+        "what depends on a failure in its wave runs",
+        "pie_core/inference/device.py",
+        "                        failed[id(resource)] = entry\n",
+        "                        pass\n",
+    ),
+    Planted(
+        "too few results are accepted",
+        "pie_core/inference/device.py",
+        "    if len(answers) != len(commands):\n",
+        "    answers = list(answers) + [None] * (len(commands) - len(answers))\n    if False:\n",
+    ),
+    Planted(
+        "a full channel drops what does not fit",
+        "pie_core/application/channel.py",
+        "        if len(self._messages) >= self._capacity or",
+        "        if len(self._messages) >= self._capacity:\n            return\n"
+        "        if len(self._messages) >= self._capacity or",
+    ),
+    Planted(
+        "the newest message is read first",
+        "pie_core/application/channel.py",
+        "self._messages.popleft()",
+        "self._messages.pop()",
+    ),
+    Planted(
+        "a reader that gives up stays in line",
+        "pie_core/application/channel.py",
+        "        self._readers.pop(reader, None)\n",
+        "",
+    ),
+    Planted(
+        "a message that came as its reader was cancelled is lost",
+        "pie_core/application/channel.py",
+        "            self._messages.appendleft(message)\n",
+        "            pass\n",
+    ),
+    Planted(
+        "the end overtakes messages",
+        "pie_core/application/channel.py",
+        "                self._hand_over(last)\n",
+        "                self._messages.insert(0, last)\n",
+    ),
+    Planted(
+        "the end is told twice",
+        "pie_core/application/inferlet.py",
+        "        self.events.close(why, last=outcome)\n",
+        "        self.events._hand_over(outcome)\n        self.events.close(why, last=outcome)\n",
+    ),
+    Planted(
+        "stop leaves spaces behind",
+        "pie_core/application/application.py",
+        "        for model, space in inferlet.spaces.items():\n",
+        "        for model, space in () if outcome.status == 'stopped' else inferlet.spaces.items():\n",
+    ),
+    Planted(
+        "a program that swallows its cancellation runs on",
+        "pie_core/application/application.py",
+        "            asyncio.get_running_loop().call_later(_RETRY_S, self._cancel, instance_id)\n",
+        "",
+    ),
+    Planted(
+        "the alarm of the wall limit stays",
+        "pie_core/application/application.py",
+        "            alarm.cancel()\n",
+        "",
+    ),
+    Planted(
+        "tasks of a program outlive it",
+        "pie_core/application/native.py",
+        "            guest.cancel_tasks()\n",
+        "            pass\n",
+    ),
+    Planted(
+        "copying a page forgets what is hidden",
+        f"{TRAITS}/allocate.py",
+        "    target.hidden = target.hidden & keep | (source.hidden >> src_start & window) << dst_start\n",
+        "    target.hidden = target.hidden & keep\n",
+    ),
+    Planted(
+        "an output Embed stands where its token stood",
+        f"{TRAITS}/forward_plan.py",
+        "        embed.position = position + 1\n",
+        "        embed.position = position\n",
+    ),
+]
+
+
+def find(bug: Planted, directory: Path, seeds: int) -> tuple[int, str] | None:
+    """The first seed that finds a bug planted in a copy under `directory`, and what it says. Raises if it cannot be."""
+    for package in PACKAGES:
+        shutil.copytree(REPOSITORY / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+    plant(bug, directory)
+    roots = [directory, directory / "plugins/traits_text/src"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, roots)), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, "-m", "pie_core.testing.simulation", "--seeds", str(seeds), "--no-shrink"],
+        env=environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    found = re.search(r"^seed (\d+): (.*)", run.stdout, re.MULTILINE)
+    if run.returncode not in (0, 1) or (run.returncode == 1) != bool(found):
+        raise RuntimeError(f"{bug.name}: the simulation itself failed:\n{run.stdout}\n{run.stderr}")
+    return (int(found[1]), found[2]) if found else None
+
+
+def plant(bug: Planted, directory: Path) -> None:
+    """Change the copy. Raises if the text is not there exactly once."""
+    path = directory / bug.file
+    text = path.read_text("utf-8")
+    if text.count(bug.old) != 1:
+        raise RuntimeError(f"{bug.name}: its text is {text.count(bug.old)} times in {bug.file}; bring it up to date")
+    path.write_text(text.replace(bug.old, bug.new), "utf-8")
+
+
+def hunt(bugs: list[Planted], seeds: int) -> Iterator[tuple[Planted, tuple[int, str] | None]]:
+    """Plant one after the other."""
+    import tempfile
+
+    for bug in bugs:
+        with tempfile.TemporaryDirectory() as directory:
+            yield bug, find(bug, Path(directory), seeds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of names; all without")
+    parser.add_argument("--seeds", type=int, default=1000)
+    given = parser.parse_args()
+    chosen = [bug for bug in BUGS if not given.names or any(part in bug.name for part in given.names)]
+    missed = 0
+    for bug, found in hunt(chosen, given.seeds):
+        missed += found is None
+        print(f"| {bug.name} | {'not found' if found is None else f'{found[0]} | {found[1]:.110}'} |", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} found within {given.seeds} seeds")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
