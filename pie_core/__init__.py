@@ -1,6 +1,9 @@
 """pie-core: serve programs, not prompts. What a plugin author needs; importing it loads no backend and no model."""
 
 from pie_core.command import Call, Command, ControlCall, Planned, Query, Reads, Writes
+from pie_core.control.contention import ContentionPolicy
+from pie_core.control.dispatch import DispatchPolicy
+from pie_core.control.policy import PolicySpec
 from pie_core.control.space import Space
 from pie_core.errors import (
     ArgumentError,
@@ -21,7 +24,7 @@ from pie_core.errors import (
     UnsupportedError,
 )
 from pie_core.hookspecs import hookimpl
-from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress
+from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress, Swapper
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Embed, KvPage, Resource
 from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array
@@ -41,9 +44,11 @@ __all__ = [
     "CheckpointError",
     "Command",
     "ConfigError",
+    "ContentionPolicy",
     "ControlCall",
     "DeclarationError",
     "DeviceError",
+    "DispatchPolicy",
     "Embed",
     "F32Array",
     "HandleError",
@@ -57,6 +62,7 @@ __all__ = [
     "PieError",
     "Planned",
     "PluginError",
+    "PolicySpec",
     "ProgramError",
     "Progress",
     "ProtocolError",
@@ -65,6 +71,7 @@ __all__ = [
     "Resource",
     "ResourceError",
     "Space",
+    "Swapper",
     "TerminatedError",
     "Trait",
     "TraitError",

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import msgspec
 import structlog
 
 from pie_core.application.application import Application
@@ -22,16 +21,15 @@ from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
 from pie_core.application.store.store import Store, default_directory
 from pie_core.application.tier import Tier
-from pie_core.control.contention import FcfsKill
-from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
 from pie_core.control.space import Space
-from pie_core.errors import CheckpointError, ConfigError, PluginError, TerminatedError, nearest
+from pie_core.errors import CheckpointError, PieError, PluginError, TerminatedError
 from pie_core.inference.backend import BackendSpec, Progress
 from pie_core.inference.device import ThreadDevice
 from pie_core.loaded import LoadedModel, assemble
 from pie_core.model import ModelSpec
 from pie_core.plugins import Kind, Selection, discover, install_hint, load, select, select_named
+from pie_core.policies import PolicyChoice, fit_contention, make_contention, make_dispatch, parse_options
 from pie_core.registry import load_handlers, load_registry, realize
 from pie_core.trait import Trait
 
@@ -53,6 +51,8 @@ class Settings:
     options: dict[str, str] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
+    dispatch: PolicyChoice = field(default_factory=PolicyChoice)
+    contention: PolicyChoice = field(default_factory=PolicyChoice)
     tier: TierName = "wasm"  # the sandbox; "native" trusts every program
     state_dir: Path | None = None  # where programs' texts are kept; None: the usual place of the user
     capabilities: Capabilities = field(default_factory=Capabilities)  # the most that a program can be granted
@@ -126,12 +126,15 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
     spec = await asyncio.to_thread(load, plugin)
     if not isinstance(spec, BackendSpec):
         raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a BackendSpec")
-    options = parse_options(spec, settings.options)
+    options = parse_options(f"backend {spec.name!r}", spec.options, settings.options)
+    dispatch = make_dispatch(settings.dispatch, selection)
+    contention = make_contention(settings.contention, selection)
     handlers = await asyncio.to_thread(load_handlers, spec.name, plugin.package, selection)
     backend = await asyncio.to_thread(spec.load, model, options, progress)
     try:
         realization = realize(registry, handlers, spec.name, backend)
-    except PluginError:
+        contention = fit_contention(contention, settings.contention, backend)
+    except PieError:
         await asyncio.to_thread(backend.close)
         raise
     loop = asyncio.get_running_loop()
@@ -139,15 +142,17 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
         backend,
         realization,
         lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe),
-        Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted),
-        Adaptive(),
-        FcfsKill(),
+        Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted, later=loop.call_later),
+        dispatch,
+        contention,
     )
     log.info(
         "model.ready",
         model=model.name,
         backend=spec.name,
         device=backend.device,
+        dispatch=dispatch.name,
+        contention=contention.name,
         traits=list(realization.traits),
         seconds=round(time.monotonic() - started, 2),
     )
@@ -178,15 +183,3 @@ def the_only(kind: Kind, selection: Selection) -> str:
     if not names:
         raise PluginError(f"no {what} is installed. {install_hint(kind)}")
     raise PluginError(f"several {kind} are installed ({', '.join(names)}); name the {what} to use")
-
-
-def parse_options(spec: BackendSpec, given: dict[str, str]) -> Any:
-    """The backend's options from `name=value` texts. Raises `ConfigError` naming the near ones."""
-    fields = {entry.name for entry in msgspec.structs.fields(spec.options)}
-    for name in given:
-        if name not in fields:
-            raise ConfigError(f"backend {spec.name!r} has no option {name!r}{nearest(name, fields)}")
-    try:
-        return msgspec.convert(given, spec.options, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"backend {spec.name!r}: {error}") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from pie_core.control.policy import PolicySpec
     from pie_core.inference.backend import BackendSpec, HandlerSpec
     from pie_core.model import ModelSpec
     from pie_core.trait import Trait
@@ -49,3 +50,11 @@ class Hooks:
     @hookspec
     def pie_interpreters(self) -> Path:  # type: ignore[empty-body]
         """Group `pie_core.interpreters`: a directory that `application/wasm/prebuilt.py` filled for the package."""
+
+    @hookspec
+    def pie_dispatch(self) -> PolicySpec:  # type: ignore[empty-body]
+        """Group `pie_core.dispatch`: the dispatch policy that the entry point is named after."""
+
+    @hookspec
+    def pie_contention(self) -> PolicySpec:  # type: ignore[empty-body]
+        """Group `pie_core.contention`: the contention policy that the entry point is named after."""

@@ -67,5 +67,6 @@ def assemble(
         environment,
         dispatch,
         contention,
+        backend.swapper,
     )
     return LoadedModel(backend, realization, served, layer)

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
 
-Kind = Literal["traits", "backends", "handlers", "models", "inferlets", "interpreters"]
+Kind = Literal["traits", "backends", "handlers", "models", "inferlets", "interpreters", "dispatch", "contention"]
 
 HOOKS: dict[Kind, str] = {
     "traits": "pie_trait",
@@ -27,6 +27,8 @@ HOOKS: dict[Kind, str] = {
     "models": "pie_model",
     "inferlets": "pie_programs",
     "interpreters": "pie_interpreters",
+    "dispatch": "pie_dispatch",
+    "contention": "pie_contention",
 }
 
 

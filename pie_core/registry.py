@@ -11,6 +11,7 @@ import structlog
 from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import Backend, HandlerSpec
+from pie_core.inference.swapping import swap_routes
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
 from pie_core.trait import Trait
 
@@ -182,6 +183,8 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
     for name, handler in handlers.items():
         realization.traits[name] = registry.traits[name]
         _resolve(registry.traits[name], handler, realization)
+    if backend.swapper is not None:
+        realization.routes |= swap_routes(backend.swapper)
     return realization
 
 

@@ -33,6 +33,19 @@ def selection_options(function: F) -> F:
     return function
 
 
+POLICY_PARAMETERS = ("dispatch", "dispatch_options", "contention", "contention_options")
+POLICY_OPTIONS = (
+    click.option(
+        "--contention-option", "contention_options", multiple=True, metavar="NAME=VALUE", help="One of its options."
+    ),
+    click.option("--contention", metavar="NAME", help="Who gives way when a pool is dry.  [default: swap if it can]"),
+    click.option(
+        "--dispatch-option", "dispatch_options", multiple=True, metavar="NAME=VALUE", help="One of its options."
+    ),
+    click.option("--dispatch", metavar="NAME", help="When to launch what is ready.  [default: adaptive]"),
+)
+
+
 def core_options(function: F) -> F:
     """What `settings` makes sense of."""
     for option in (
@@ -52,6 +65,7 @@ def core_options(function: F) -> F:
         click.option("--native", is_flag=True, help="Trust programs: run them in this process instead of the sandbox."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
         selection_options,
+        *POLICY_OPTIONS,
         click.option(
             "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the backend."
         ),
@@ -72,10 +86,15 @@ def settings(
     allow_hosts: Sequence[str] = (),
     allow_spawn: bool = False,
     state_dir: Path | None = None,
+    dispatch: str | None = None,
+    dispatch_options: Sequence[str] = (),
+    contention: str | None = None,
+    contention_options: Sequence[str] = (),
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
     from pie_core.application.capabilities import Capabilities
     from pie_core.controller import Settings
+    from pie_core.policies import PolicyChoice
 
     return Settings(
         model=model,
@@ -83,6 +102,8 @@ def settings(
         options=_pairs(options, "--option"),
         selection=selection(without, prefer),
         limits=_limits(_pairs(limits, "--limit")),
+        dispatch=PolicyChoice(dispatch, _pairs(dispatch_options, "--dispatch-option")),
+        contention=PolicyChoice(contention, _pairs(contention_options, "--contention-option")),
         tier="native" if native else "wasm",
         state_dir=state_dir,
         capabilities=Capabilities.of(allow_hosts, allow_spawn),

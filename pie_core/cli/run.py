@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pie_core.cli.command import PieCommand
-from pie_core.cli.options import core_options, selection, settings
+from pie_core.cli.options import POLICY_PARAMETERS, core_options, selection, settings
 
 if TYPE_CHECKING:
     from pie_core.application.program import Program
@@ -95,6 +95,7 @@ def _refuse_core_options(context: click.Context) -> None:
         "allow_hosts",
         "allow_spawn",
         "state_dir",
+        *POLICY_PARAMETERS,
     ):
         if context.params[name]:
             option = f"--{name.removesuffix('s').replace('_', '-')}"

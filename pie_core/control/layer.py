@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -21,8 +22,10 @@ from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.statistics import Statistics
 from pie_core.control.submission import Submission
+from pie_core.control.swapping import Transfer
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, PieError, TerminatedError, nearest
+from pie_core.inference.backend import Swapper
 from pie_core.inference.device import Device
 from pie_core.inference.wave import Batch, Wave
 from pie_core.model import ModelInfo
@@ -31,6 +34,8 @@ from pie_core.resource import Resource
 Soon = Callable[[Callable[[], None]], object]
 
 HIGHEST_HANDLE = (1 << 32) - 1
+_RELIEF_S = 0.1  # how often to see whether something can be done for who waits for room, if nothing else happens
+_HAIR_S = 1e-6  # so that no rounding makes a look come before its time
 _PATIENCE = 16  # looks at a busy host before launching anyway, so that a flood of commands cannot starve the device
 
 
@@ -39,12 +44,14 @@ class Environment:
     """What the control layer must not know by itself: time, the event loop, and whom to tell of an eviction.
 
     `now` gives seconds; `soon` runs a function after everything that is ready to run now (`loop.call_soon`);
-    `evicted` is told of an inferlet that was ended, after its resources were taken.
+    `evicted` is told of an inferlet that was ended, after its resources were taken; `later` runs a function after so
+    many seconds (`loop.call_later`).
     """
 
     now: Callable[[], float]
     soon: Soon
     evicted: Callable[[Space, TerminatedError], None]
+    later: Callable[[float, Callable[[], None]], object]
 
 
 class ControlLayer:
@@ -61,6 +68,7 @@ class ControlLayer:
         environment: Environment,
         dispatch: DispatchPolicy,
         contention: ContentionPolicy,
+        swapper: Swapper | None = None,
     ) -> None:
         self.model = model
         self.statistics = Statistics()
@@ -72,13 +80,24 @@ class ControlLayer:
         self._environment = environment
         self._dispatch_policy = dispatch
         self._poison = Poison()
-        self.memory = Memory(capacity, contention, self._poison, self.spaces, environment.now, self._ready, self._evict)
+        self.memory = Memory(
+            capacity,
+            contention,
+            swapper,
+            self._poison,
+            self.spaces,
+            environment.now,
+            self._ready,
+            self._evict,
+            self._look,
+        )
         self._backlog = Backlog()
         self._last_handle = 0
         self._sequence = count(1)
         self._arrivals = count(1)
-        self._in_flight: Wave[Submission] | None = None
+        self._in_flight: deque[Wave[Any]] = deque()  # in the order of their launches
         self._look_scheduled = False
+        self._alarm: float | None = None  # when a look is due without anything having changed
         self._enqueued = 0
         self._enqueued_at_last_look = -1
         self._looks = 0
@@ -103,7 +122,8 @@ class ControlLayer:
         export_limits: ExportLimits | None = None,
     ) -> Space:
         """An address space for an inferlet that arrives now."""
-        space = Space(self, owner, user, next(self._arrivals), quota or {}, export_limits or ExportLimits())
+        limits = export_limits or ExportLimits()
+        space = Space(self, owner, user, next(self._arrivals), quota or {}, limits, self._environment.now())
         self.spaces[owner] = space
         return space
 
@@ -154,8 +174,13 @@ class ControlLayer:
         link(submission)
         queue.enter(submission)
         self._enqueued += 1
+        space.active_at = submission.enqueued_at
+        if space.swapped:
+            self.memory.recall(space)
         if submission.blockers == 0:
             self._ready(submission)
+            if self._dispatch_policy.immediate:
+                self._consider()
         return submission.ticket
 
     def _evict(self, victim: Space, why: TerminatedError) -> None:
@@ -177,44 +202,86 @@ class ControlLayer:
 
     def _consider(self) -> None:
         self._look_scheduled = False
-        if not self._backlog:
+        memory, now = self.memory, self._environment.now()
+        waited_for = memory.waited_for
+        if not (self._backlog or waited_for or memory.swapping.transfers):
             return
-        quiet = self._enqueued == self._enqueued_at_last_look or self._looks >= _PATIENCE
+        changed = self._enqueued != self._enqueued_at_last_look
+        quiet = not changed or self._looks >= _PATIENCE
         self._enqueued_at_last_look = self._enqueued
         self._looks += 1
-        idle = self._in_flight is None
-        if self._dispatch_policy.due(self._backlog, idle=idle, quiet=quiet, now=self._environment.now()):
-            self._launch()
+        idle = not self._in_flight
+        if changed:
+            memory.stir()
+        if waited_for:
+            self._look_at(now + _RELIEF_S, now)
+            if quiet:
+                memory.relieve(standstill=idle and not self._backlog)
+        due = self._due(idle, quiet, now)
+        if due or memory.swapping.transfers:
+            self._launch(due)
         elif idle and not quiet:
             self._look()
 
-    def _launch(self) -> None:
-        self._looks = 0
-        refuse = self._refuse if self._poison.by_id else None
-        wave = form_wave(self._backlog, self._batch_limit, refuse)
+    def _due(self, idle: bool, quiet: bool, now: float) -> bool:
+        if not self._backlog:
+            return False
+        due = self._dispatch_policy.due(self._backlog, idle=idle, quiet=quiet, now=now)
+        if isinstance(due, bool):
+            return due
+        self._look_at(due, now)
+        return False
+
+    def _look_at(self, when: float, now: float) -> None:
+        """Have a look then, if nothing makes one happen before. A look too many does no harm."""
+        if self._alarm is None or self._alarm > when:
+            self._alarm = when
+            self._environment.later(max(0.0, when - now) + _HAIR_S, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._look()
+
+    def _launch(self, due: bool) -> None:
+        """Launch what is to be moved to host memory or back, and, if they are due, the commands that are ready."""
+        wave: Wave[Any] = Wave()  # of submissions, but for the transfers at its front
+        if self.memory.swapping.transfers:
+            transfers, ready = self.memory.swapping.depart()
+            wave.batches += transfers
+            for submission in ready:
+                self._backlog.add(submission)
+        refuse = None
+        if due:
+            self._looks = 0
+            refuse = self._refuse if self._poison.by_id else None
+            wave.batches += form_wave(self._backlog, self._batch_limit, refuse).batches
         if wave.batches:
             wave.launched_at = self._environment.now()
-            self._in_flight = wave
+            wave.chained = bool(self._in_flight)
+            self._in_flight.append(wave)
             self.statistics.launched(wave)
             self._device.launch(wave, self._completed)
         if refuse is not None:
             self.memory.grant()  # what was skipped uses nothing any more
+        if wave.batches and self._backlog:
+            self._look()
 
     def _completed(self) -> None:
-        wave, self._in_flight = self._in_flight, None
-        assert wave is not None
+        wave = self._in_flight.popleft()
         self._enqueued_at_last_look = -1  # those about to be woken get one more turn before the next wave
         self.statistics.completed(wave, self._environment.now())
         for batch in wave.batches:
             self._complete(batch)
         self.memory.grant()
-        if self._backlog:
+        if self._backlog or self.memory.waited_for:
             self._look()
 
-    def _complete(self, batch: Batch[Submission]) -> None:
+    def _complete(self, batch: Batch[Any]) -> None:
         for place, submission in enumerate(batch.entries):
             error = batch.errors.get(place) if batch.errors else None
-            if error is None:
+            if isinstance(submission, Transfer):
+                self.memory.swapping.completed(submission, batch.results[place], error)
+            elif error is None:
                 if self._poison.by_id:
                     self._poison.heal(submission)
                 self._finish(submission, batch.results[place])

@@ -11,7 +11,9 @@ from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
 from pie_core.control.space import Space
 from pie_core.control.submission import Allocation, Node, Submission
+from pie_core.control.swapping import Swapped, Swapping
 from pie_core.errors import ArgumentError, TerminatedError
+from pie_core.inference.backend import Swapper
 from pie_core.resource import KvPage, Resource
 
 
@@ -19,34 +21,43 @@ class Memory:
     """The pools and exports of one model.
 
     spaces: the inferlets that are there. ready: told of a command that waits for nothing any more. evict: ends an
-    inferlet that has to give way.
+    inferlet that has to give way. look: called when `relieve` should be.
     """
 
     def __init__(
         self,
         capacity: Mapping[type[Resource], int],
         contention: ContentionPolicy,
+        swapper: Swapper | None,
         poison: Poison,
         spaces: Mapping[str, Space],
         now: Callable[[], float],
         ready: Callable[[Submission], None],
         evict: Callable[[Space, TerminatedError], None],
+        look: Callable[[], None],
     ) -> None:
         self.capacity = capacity
-        self.pools = {kind: Pool(kind, size) for kind, size in capacity.items()}
+        self.pools = {kind: Pool(kind, size, contention.oldest_first) for kind, size in capacity.items()}
+        self.swapping = Swapping(
+            swapper, contention.host_bytes, self.pools, now, self.settle, self._drained, ready, poison.lose
+        )
         self._contention = contention
         self._poison = poison
         self._spaces = spaces
         self._now = now
         self._ready = ready
         self._evict = evict
+        self._look = look
         self._exports = Exports()
+        self._still_since: float | None = None  # since when nothing at all moves although somebody waits
 
     # holding
 
     def allocate(self, space: Space, kind: type[Resource], records: Sequence[Resource]) -> None:
         """Bind fresh records, now or when the pool has room. Raises if the policy ends the inferlet that asks."""
         pool = self.pools[kind]
+        self.stir()
+        space.active_at = self._now()
         if pool.take(records):
             return
         allocation = Allocation(space, records)
@@ -54,10 +65,13 @@ class Memory:
             record.writer = allocation
             record.uses += 1
         pool.wait(allocation)
+        self.grant()
         self._make_room(pool, space)
+        self._look()
 
     def drop(self, records: Sequence[Resource]) -> None:
         """One holder fewer. What nobody holds or uses goes back to its pool."""
+        self.stir()
         for record in records:
             record.holders -= 1
             if record.holders == 0:
@@ -85,6 +99,10 @@ class Memory:
         for pool in self.pools.values():
             while granted := pool.grant():
                 for allocation in granted:
+                    if isinstance(allocation, Swapped):
+                        self.swapping.swap_in(allocation)
+                        self._look()
+                        continue
                     self.settle(allocation)  # what was freed while it waited makes room for the next
                     for successor in unblock(allocation):
                         self._ready(successor)
@@ -109,6 +127,7 @@ class Memory:
         self._exports.publish(space.user, export, space.export_limits)
         for page in pages:
             page.holders += 1
+        self.recall(space)
 
     def exported(self, user: str, name: str) -> Sequence[KvPage]:
         """The pages published under a name. Raises `HandleError` naming the near ones."""
@@ -138,6 +157,62 @@ class Memory:
 
     # giving way
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether anybody waits for room."""
+        return any(pool.head for pool in self.pools.values())
+
+    def stir(self) -> None:
+        """Something has changed, or may."""
+        self._still_since = None
+
+    def relieve(self, standstill: bool) -> None:
+        """Do something for who waits for room, now that every inferlet that could run has run.
+
+        standstill: nothing is on the device, and nothing could be launched.
+        """
+        self._expire(self._now())
+        for pool in self.pools.values():
+            self._swap_for(pool, standstill)
+        now = self._now()
+        if not standstill or self.swapping.transfers:
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = now
+        elif now - self._still_since >= self._contention.cycle_s:
+            self._break_cycle()
+
+    def recall(self, space: Space) -> None:
+        """Bring back what is needed of what an inferlet has in host memory."""
+        needed = [swapped for swapped in space.swapped if swapped.resting and swapped.needed]
+        for swapped in needed:
+            self.swapping.recall(swapped)
+        if needed:
+            self.grant()
+            self._look()
+
+    def _swap_for(self, pool: Pool, standstill: bool) -> None:
+        lacking = pool.lacking - pool.leaving - (0 if standstill else pool.draining)
+        while lacking > 0 and pool.head is not None:
+            requester = pool.head.space
+            stalled = self.swapping.stalled(pool.kind, requester, self._spaces.values(), standstill)
+            chosen = self._contention.swap_out(pool.kind, requester, stalled) if stalled else None
+            if chosen is None:
+                return
+            lacking -= self.swapping.swap_out(chosen, pool.kind)
+
+    def _break_cycle(self) -> None:
+        """End an inferlet if all that hold what somebody waits for wait themselves."""
+        kinds = [pool.kind for pool in self.pools.values() if pool.head]
+        spaces = sorted(self._spaces.values(), key=lambda space: space.arrival)
+        waiting = [space for space in spaces if space.outstanding() and any(space.bound(kind) for kind in kinds)]
+        for kind in kinds:
+            holders = [space for space in spaces if space.bound(kind)]
+            if holders and set(holders) <= set(waiting):
+                victim = self._contention.break_cycle(kind, waiting)
+                self._evict(victim, self._cycle_reason(victim, kind, len(waiting)))
+                return
+
     def _make_room(self, pool: Pool, requester: Space) -> None:
         self._expire(self._now())
         while pool.wanted:
@@ -157,6 +232,16 @@ class Memory:
             "earlier, or start the server with a larger pool"
         )
 
+    def _cycle_reason(self, victim: Space, kind: type[Resource], waiting: int) -> TerminatedError:
+        hint = f" (nothing is swapped any more: {self.swapping.broken})" if self.swapping.broken else ""
+        return TerminatedError(
+            f"inferlet {victim.owner} was ended by the contention policy {self._contention.name!r} to break a cycle: "
+            f"all {waiting} inferlets that hold {kind.kind}s or the like wait for more, and none can go on before "
+            f"another ends{hint}; allocate all that a program needs in one call before it starts, free before asking "
+            "for more, run fewer inferlets at a time, or start the server with a larger pool or more host memory to "
+            "swap to"
+        )
+
     def _abandon(self, allocation: Allocation, pool: Pool) -> None:
         """Of an ended inferlet's waiting allocation, only what somebody still holds or uses goes on waiting."""
         for record in allocation.writes:
@@ -169,6 +254,8 @@ class Memory:
                 self._drained(record)  # as `drop` counted it; it never had an index to give back
         if allocation.writes:
             pool.wait(allocation)
+        elif isinstance(allocation, Swapped):
+            self.swapping.discard(allocation)
 
     def _drained(self, record: Resource) -> None:
         self.pools[type(record)].draining -= 1
@@ -176,4 +263,6 @@ class Memory:
 
     def _reclaim(self, record: Resource) -> None:
         self._poison.forget(record)
+        if isinstance(record.writer, Swapped):
+            self.swapping.forget(record.writer, record)
         self.pools[type(record)].give(record)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pie_core.control.submission import Submission
 from pie_core.errors import DeviceError, HandleError
+from pie_core.inference.wave import Entry
 from pie_core.resource import Resource
 
 
@@ -39,6 +40,12 @@ class Poison:
             known = self.by_id.get(id(resource))
             if known is None or failed.launched or failed.seq < known.seq:
                 self.by_id[id(resource)] = Culprit(resource, failed.command.signature().name, failed.seq)
+
+    def lose(self, moved: Entry) -> None:
+        """What a transfer should have written is gone, for all that is still to be launched."""
+        for resource in moved.writes:
+            if resource.holders or resource.uses:
+                self.by_id[id(resource)] = Culprit(resource, moved.command.signature().name, 0)
 
     def heal(self, written: Submission) -> None:
         """A command is launched, or has run: what it writes is sound, as far as those enqueued after it can tell.

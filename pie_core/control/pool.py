@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 
@@ -11,15 +12,18 @@ from pie_core.resource import UNBOUND, Resource
 
 
 class Pool:
-    """Physical indices 0..capacity-1 of one kind. First come, first served.
+    """Physical indices 0..capacity-1 of one kind. First come, first served; or `oldest_first`, by inferlet.
 
     `draining` counts those nobody holds any more but a command in flight still touches: they come back by themselves.
+    `leaving` counts those that are on their way to host memory.
     """
 
-    def __init__(self, kind: type[Resource], capacity: int) -> None:
+    def __init__(self, kind: type[Resource], capacity: int, oldest_first: bool = False) -> None:
         self.kind = kind
         self.capacity = capacity
         self.draining = 0
+        self.leaving = 0
+        self._oldest_first = oldest_first
         self._free = list(range(capacity - 1, -1, -1))
         self._waiting: deque[Allocation] = deque()
 
@@ -34,6 +38,16 @@ class Pool:
         asked = sum(len(allocation.writes) for allocation in self._waiting)
         return max(0, asked - self.free - self.draining)
 
+    @property
+    def head(self) -> Allocation | None:
+        """Who is served next."""
+        return self._waiting[0] if self._waiting else None
+
+    @property
+    def lacking(self) -> int:
+        """How many more must be free before the next one is served."""
+        return max(0, self._needed() - self.free) if self._waiting else 0
+
     def take(self, records: Sequence[Resource]) -> bool:
         """Bind fresh records to free indices. False, and nothing done, if there are too few or others wait."""
         if self._waiting or len(self._free) < len(records):
@@ -43,7 +57,10 @@ class Pool:
 
     def wait(self, allocation: Allocation) -> None:
         """Let an allocation wait its turn; `grant` says when it is served."""
-        self._waiting.append(allocation)
+        if self._oldest_first:
+            insort(self._waiting, allocation, key=_rank)
+        else:
+            self._waiting.append(allocation)
 
     def give(self, record: Resource) -> None:
         """An index comes back."""
@@ -54,7 +71,7 @@ class Pool:
     def grant(self) -> list[Allocation]:
         """Bind the waiting allocations that can be served now, in order, and return them."""
         granted = []
-        while self._waiting and len(self._free) >= len(self._waiting[0].writes):
+        while self._waiting and not self.lacking:
             allocation = self._waiting.popleft()
             self._bind(allocation.writes)
             granted.append(allocation)
@@ -66,6 +83,18 @@ class Pool:
         self._waiting = deque(allocation for allocation in self._waiting if allocation.space is not space)
         return dropped
 
+    def _needed(self) -> int:
+        """What returns comes together with what the inferlet asks for besides, or it would only wait again."""
+        first = self._waiting[0]
+        count = len(first.writes)
+        if first.returns and len(self._waiting) > 1 and self._waiting[1].space is first.space:
+            count += len(self._waiting[1].writes)
+        return count
+
     def _bind(self, records: Sequence[Resource]) -> None:
         for record in records:
             record.index = self._free.pop()
+
+
+def _rank(allocation: Allocation) -> tuple[int, bool]:
+    return allocation.space.arrival, not allocation.returns

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pie_core.control.queue import Queue
 from pie_core.errors import HandleError, ResourceError, TerminatedError
-from pie_core.resource import KvPage, Resource
+from pie_core.resource import UNBOUND, KvPage, Resource
 
 if TYPE_CHECKING:
     from pie_core.control.exports import Export, ExportLimits
     from pie_core.control.layer import ControlLayer
+    from pie_core.control.submission import Submission
+    from pie_core.control.swapping import Swapped
     from pie_core.model import ModelInfo
 
 R = TypeVar("R", bound=Resource)
@@ -30,12 +32,16 @@ class Space:
         arrival: int,
         quota: Mapping[type[Resource], int],
         export_limits: ExportLimits,
+        now: float,
     ) -> None:
         self.owner = owner  # the inferlet's id, for messages
         self.user = user  # whose namespace exports live in
         self.arrival = arrival
         self.ended: TerminatedError | None = None
         self.queues: dict[int, Queue] = {}
+        self.active_at = now  # when it enqueued its last command
+        self.swapped: list[Swapped] = []  # what of it is in host memory, or on its way
+        self.returned: Sequence[Submission] = ()  # the commands for which something was last brought back
         self._layer = layer
         self._memory = layer.memory
         self._quota = quota
@@ -131,6 +137,23 @@ class Space:
     def holds(self, kind: type[Resource]) -> int:
         """How many of a kind are held."""
         return len(self.tables[kind])
+
+    def bound(self, kind: type[Resource]) -> int:
+        """How many of those are physical ones now."""
+        return sum(record.index != UNBOUND for record in self.tables[kind].values())
+
+    def unbound(self, kind: type[Resource]) -> int:
+        """How many of those are waited for, or in host memory."""
+        return self.holds(kind) - self.bound(kind)
+
+    def outstanding(self) -> list[Submission]:
+        """The commands of all queues that are not done."""
+        return [submission for queue in self.queues.values() for submission in queue.outstanding.values()]
+
+    @property
+    def has_just_returned(self) -> bool:
+        """Whether it was brought back and has not run since."""
+        return bool(self.returned) and not any(submission.launched for submission in self.returned)
 
     def check_alive(self) -> None:
         """Raise why this inferlet was ended, if it was."""

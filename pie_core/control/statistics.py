@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from pie_core.control.submission import Submission
 from pie_core.inference.wave import Wave
 
 
@@ -31,7 +31,7 @@ class Statistics:
     busy_s: float = 0.0
     calls: dict[str, CallCounters] = field(default_factory=dict)
 
-    def launched(self, wave: Wave[Submission]) -> None:
+    def launched(self, wave: Wave[Any]) -> None:
         """A wave is on its way."""
         self.waves += 1
         for batch in wave.batches:
@@ -45,6 +45,6 @@ class Statistics:
                 counters.weight += submission.weight
                 counters.waited_s += wave.launched_at - submission.enqueued_at
 
-    def completed(self, wave: Wave[Submission], now: float) -> None:
+    def completed(self, wave: Wave[Any], now: float) -> None:
         """Its results are in."""
         self.busy_s += now - wave.launched_at

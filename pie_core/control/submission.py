@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pie_core.control.ticket import Ticket
 
@@ -37,9 +37,10 @@ class Node:
 
 
 class Allocation(Node):
-    """Fresh resources that wait for room in their pool; launched when it grants them."""
+    """Resources that wait for room in their pool: fresh ones, launched when it grants them, or such as return to it."""
 
     __slots__ = ("space",)
+    returns: ClassVar[bool] = False
 
     def __init__(self, space: Space, records: Sequence[Resource]) -> None:
         super().__init__((), records)

@@ -18,14 +18,17 @@ depend on what else is in the batch. An exception fails the batch; the device th
 one, so that only the culprit sees it: a method must therefore be safe to run again after it raised.
 
 Query methods run on the control thread between commands: they must be quick and must not touch the device.
+
+A backend may also offer a `Swapper`, which moves resources to host memory and back. With it the contention policy can
+let inferlets that wait lend their pages to those that can run, instead of ending one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
@@ -37,6 +40,37 @@ from pie_core.resource import Resource
 
 Progress = Callable[[str, float | None], None]
 """Called while a model loads with the stage ("weights") and the share done in 0..1, or None where it is unknown."""
+
+
+class Swapper(Protocol):
+    """Moves resources between the pools and host memory. An optional part of a backend.
+
+    Both methods run on the device thread, in launch order with everything else: what was launched before has written
+    what is copied out, and what is launched later finds what was copied in. The control layer sees to the rest: no
+    command in flight touches what is moved, nobody else holds it, an index is handed out again only after its copy is
+    complete, and host memory is bounded. A copy may stay in host memory for as long as its inferlet lives, and is
+    dropped without notice when nobody needs it any more.
+    """
+
+    @property
+    def bytes_of(self) -> Mapping[type[Resource], int]:
+        """Host bytes that one resource takes, for every kind that can be moved. Constant; any thread."""
+        ...
+
+    def swap_out(self, kind: type[Resource], indices: Sequence[int]) -> object:
+        """A copy in host memory of all that the pool holds for these indices, to the bit, positions included.
+
+        What the pool holds there afterwards does not matter, but for when this raises: then the resources stay where
+        they are, and nothing is swapped any more.
+        """
+        ...
+
+    def swap_in(self, kind: type[Resource], copy: object, indices: Sequence[int | None]) -> None:
+        """Write a copy back: its n-th resource to the n-th index, or nowhere if that is None.
+
+        The indices may be others than before. If it raises, the resources are lost; the inferlet is told.
+        """
+        ...
 
 
 class Backend(ABC):
@@ -60,6 +94,11 @@ class Backend(ABC):
     @abstractmethod
     def device(self) -> str:
         """What the tensors live on, for people: "cpu (2 threads, float32)"."""
+
+    @property
+    def swapper(self) -> Swapper | None:
+        """Moves resources to host memory and back; None if this backend cannot. Constant."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

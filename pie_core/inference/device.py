@@ -37,10 +37,17 @@ class WaveRunner:
 
     def __init__(self, routes: Mapping[type[Command], Route]) -> None:
         self._routes = routes
+        self._failed: dict[int, Entry] = {}  # id of a resource -> the failed command that should have written it
 
     def run(self, wave: Wave[Any]) -> None:
-        """Fill in results and errors. A command is skipped if one before it in the wave that it depends on failed."""
-        failed: dict[int, Entry] = {}  # id of a resource -> the failed command that should have written it
+        """Fill in results and errors.
+
+        A command is skipped if one before it that it depends on failed, in this wave or in one that was in flight when
+        this one was launched. (Of all earlier ones the control layer knew; it holds such commands back itself.)
+        """
+        failed = self._failed
+        if not wave.chained:
+            failed.clear()
         for batch in wave.batches:
             runnable = list(range(len(batch.entries)))
             if failed:

@@ -37,7 +37,11 @@ class Batch(Generic[E]):
 
 @dataclass(slots=True)
 class Wave(Generic[E]):
-    """Batches launched back to back; an entry may depend on entries of earlier batches. Times in seconds."""
+    """Batches launched back to back; an entry may depend on entries of earlier batches. Times in seconds.
+
+    chained: launched while another wave was in flight, so that an entry may depend on one whose fate was unknown.
+    """
 
     batches: list[Batch[E]] = field(default_factory=list)
     launched_at: float = 0.0
+    chained: bool = False

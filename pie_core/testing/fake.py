@@ -35,6 +35,7 @@ class FakeBackend(Backend):
     """Pools of hashes. `pages` and `embeds` size them; `answer` makes the model recite a text after any prompt.
 
     Of an adapter only the name counts: it is part of every hash that a pass through it makes.
+    swaps: whether it offers a `Swapper`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class FakeBackend(Backend):
         answer: str | None = None,
         batch: int = 4096,
         adapters: Sequence[str] = (),
+        swaps: bool = True,
     ) -> None:
         self._info = ModelInfo(
             name="fake",
@@ -62,6 +64,7 @@ class FakeBackend(Backend):
         self.slots: dict[tuple[int, int], Slot] = {}  # (page, offset)
         self.embeds: dict[int, bytes] = {}
         self.closed = False
+        self._swapper = FakeSwapper(self) if swaps else None
 
     @property
     def info(self) -> ModelInfo:
@@ -82,9 +85,46 @@ class FakeBackend(Backend):
         """See `Backend.batch_limit`."""
         return self._batch
 
+    @property
+    def swapper(self) -> FakeSwapper | None:
+        """See `Backend.swapper`."""
+        return self._swapper
+
     def close(self) -> None:
         """See `Backend.close`."""
         self.closed = True
+
+
+class FakeSwapper:
+    """Moves hashes. What has left is gone from the pool, so that whoever reads it there fails."""
+
+    bytes_of: Mapping[type[Resource], int] = {KvPage: 64, Embed: 8}
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    def swap_out(self, kind: type[Resource], indices: Sequence[int]) -> list[dict[int, Any]]:
+        """See `Swapper.swap_out`. For each index, what it held by slot."""
+        return [self._take(kind, index) for index in indices]
+
+    def swap_in(self, kind: type[Resource], copy: Any, indices: Sequence[int | None]) -> None:
+        """See `Swapper.swap_in`."""
+        for held, index in zip(copy, indices, strict=True):
+            if index is None:
+                continue
+            self._take(kind, index)
+            for slot, value in held.items():
+                if kind is KvPage:
+                    self._backend.slots[index, slot] = value
+                else:
+                    self._backend.embeds[index] = value
+
+    def _take(self, kind: type[Resource], index: int) -> dict[int, Any]:
+        backend = self._backend
+        if kind is KvPage:
+            slots = [slot for slot in range(backend.info.kvpage_size) if (index, slot) in backend.slots]
+            return {slot: backend.slots.pop((index, slot)) for slot in slots}
+        return {0: backend.embeds.pop(index)} if index in backend.embeds else {}
 
 
 class FakeHandler:

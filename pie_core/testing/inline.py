@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from pie_core.command import Command
@@ -12,19 +14,36 @@ from pie_core.inference.wave import Wave
 
 
 class ManualLoop:
-    """`soon` without asyncio: functions run in order, when `run` is called. `now` is virtual seconds."""
+    """`soon` and `later` without asyncio: functions run in order, when `run` is called. `now` is virtual seconds."""
 
     def __init__(self) -> None:
         self.time = 0.0
         self._ready: deque[Callable[[], None]] = deque()
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time, then by age
+        self._ages = count()
 
     def now(self) -> float:
-        """Virtual time; moves only when a test moves `time`."""
+        """Virtual time; moves only when a test moves `time`, or by `advance`."""
         return self.time
 
     def soon(self, function: Callable[[], None]) -> None:
         """Run later, in order."""
         self._ready.append(function)
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run when so much virtual time has passed."""
+        heapq.heappush(self._alarms, (self.time + seconds, next(self._ages), function))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: whatever falls due on the way runs at its own time, with all that follows from it."""
+        end = self.time + seconds
+        self.run()
+        while self._alarms and self._alarms[0][0] <= end:
+            when, _, function = heapq.heappop(self._alarms)
+            self.time = max(self.time, when)
+            self.soon(function)
+            self.run()
+        self.time = end
 
     def step(self) -> bool:
         """Run one function; False if there is none."""
@@ -34,7 +53,7 @@ class ManualLoop:
         return True
 
     def run(self) -> None:
-        """Run until nothing is left."""
+        """Run until nothing is left but what waits for its time."""
         while self.step():
             pass
 

@@ -93,9 +93,10 @@ def make_rig(
         realization.answers,
         device,
         backend.batch_limit,
-        Environment(loop.now, loop.soon, evicted),
+        Environment(loop.now, loop.soon, evicted, loop.later),
         dispatch or Adaptive(),
         contention or FcfsKill(),
+        backend.swapper,
     )
     rig = Rig(backend, loop, device, layer)
     return rig

@@ -53,7 +53,7 @@ def fake_model(
         backend,
         realize(registry or load_registry(Selection()), handlers or fake_handlers(), "fake", backend),
         lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe),
-        Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted),
+        Environment(time.monotonic, loop.call_soon, evicted, loop.call_later),
         Adaptive(),
         FcfsKill(),
     )

@@ -3,6 +3,7 @@
 import pytest
 
 from pie_core import ArgumentError, DeviceError, HandleError, HandlerSpec, ResourceError
+from pie_core.control.dispatch import Adaptive
 from pie_core.control.space import MAX_QUEUES
 from pie_core.testing import FakeBackend
 from pie_core.testing.fake import FakeHandler, fake_handlers
@@ -161,6 +162,31 @@ def test_what_a_skipped_command_used_is_granted_to_who_waits_for_it():
     ticket = program.call("forward", [], others, program.call("alloc_kvpage", 1), [])
     rig.loop.run()
     assert ticket.done and ticket.error is None
+
+
+class Eager(Adaptive):
+    """Launches within each call, without waiting for the device."""
+
+    immediate = True
+
+    def due(self, backlog, *, idle, quiet, now):
+        return True
+
+
+def test_what_depends_on_a_failed_command_of_a_wave_in_flight_is_skipped():
+    rig = fragile_rig(dispatch=Eager())
+    program = rig.open()
+    page, embeds, fresh = program.call("alloc_kvpage", 1), program.prompt([66]), program.call("alloc_emb", 1)
+    failing = program.call("forward", [], embeds, page, embeds)
+    later = program.call("forward", page, embeds, page, embeds)
+    fine = program.call("embed_txt", [65], [0], embeds)
+    healed = program.call("forward", [], embeds, program.call("alloc_kvpage", 1), fresh)
+    assert len(rig.device.shapes) == 5 and not failing.done, "all are in flight before anything is known of the first"
+    rig.loop.run()
+    for ticket in (failing, later):
+        assert isinstance(ticket.error, DeviceError) and "skipped" in str(ticket.error)
+    assert fine.error is None and healed.error is None
+    assert set(rig.backend.slots) == {(1, 0)}
 
 
 def test_synchronize_raises_the_first_error_once():

@@ -18,7 +18,7 @@ LAYERS = [
     ("inference", ["inference", "registry"]),
     ("control", ["control", "loaded"]),
     ("application", ["application"]),
-    ("core", ["controller", "logs"]),
+    ("core", ["controller", "logs", "policies"]),
     ("testing", ["testing"]),
     ("edge", ["server", "client"]),
     ("cli", ["cli", "__main__"]),

@@ -1,0 +1,1 @@
+"""Policies of pie-core to choose from and to compare the defaults with. Importing it loads none of them."""
