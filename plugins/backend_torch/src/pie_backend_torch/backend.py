@@ -13,6 +13,7 @@ from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import describe
 from pie_backend_torch.pool import KvPool, lazy_zeros
 from pie_backend_torch.selection import Selection
+from pie_backend_torch.swapper import TorchSwapper
 from pie_backend_torch.tokenizer import Tokenizer
 from pie_core.command import Command
 from pie_core.inference.backend import Backend
@@ -46,6 +47,7 @@ class TorchBackend(Backend):
         self.selection = selection
         self.pool = KvPool(decoder.layers, pages, info.kvpage_size, decoder.dtype, decoder.device)
         self.embeds: Tensor = lazy_zeros((embeds, decoder.hidden_size), decoder.dtype, decoder.device)
+        self._swapper = TorchSwapper(self.pool, self.embeds)
 
     @property
     def info(self) -> ModelInfo:
@@ -66,9 +68,13 @@ class TorchBackend(Backend):
     def device(self) -> str:
         return describe(self.decoder.device, self.decoder.dtype)
 
+    @property
+    def swapper(self) -> TorchSwapper:
+        return self._swapper
+
     def close(self) -> None:
         """Free the weights and the pools. The backend must not be used afterwards."""
         cuda = self.decoder.device.type == "cuda"
-        del self.decoder, self.pool, self.embeds
+        del self.decoder, self.pool, self.embeds, self._swapper
         if cuda:
             torch.cuda.empty_cache()
