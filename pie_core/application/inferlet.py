@@ -13,6 +13,7 @@ from pie_core.application.program import Program
 from pie_core.control.space import Space
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, PieError, TerminatedError
+from pie_core.resource import Resource
 
 
 class Outbox(Protocol):
@@ -136,8 +137,10 @@ class Inferlet:
             "program": self.program.name,
             "status": "running" if self.outcome is None else self.outcome.status,
             "seconds": round(now - self.started_at, 3),
-            "held": {
-                kind.kind: sum(space.holds(kind) for space in self.spaces.values())
-                for kind in {kind for space in self.spaces.values() for kind in space.model_kinds}
-            },
+            "held": self._count(Space.holds),
+            "unbound": self._count(Space.unbound),
         }
+
+    def _count(self, of: Callable[[Space, type[Resource]], int]) -> Mapping[str, int]:
+        kinds = {kind for space in self.spaces.values() for kind in space.model_kinds}
+        return {kind.kind: sum(of(space, kind) for space in self.spaces.values()) for kind in kinds}

@@ -70,5 +70,11 @@ async def _stop(server: str, ids: Sequence[str]) -> list[ArgumentError]:
 
 
 def _cells(facts: Mapping[str, Any]) -> list[str]:
-    holds = ", ".join(f"{count} {kind}" for kind, count in sorted(facts["held"].items()) if count)
+    holds = ", ".join(
+        _held(kind, count, facts["unbound"][kind]) for kind, count in sorted(facts["held"].items()) if count
+    )
     return [facts["id"], facts["program"], facts["user"], facts["status"], f"{facts['seconds']:.1f}", holds or "-"]
+
+
+def _held(kind: str, count: int, unbound: int) -> str:
+    return f"{count} {kind}" + (f" ({unbound} waiting or swapped)" if unbound else "")

@@ -422,7 +422,8 @@ def test_the_list_tells_who_runs_and_what_they_hold(scene):
 
     everyone, anns = scene(play)
     assert [facts["user"] for facts in everyone] == ["ann", "bob"] and anns == [everyone[0]]
-    assert everyone[0]["held"] == {"kvpage": 3, "embed": 6} and everyone[0]["program"] == "test"
+    assert everyone[0]["held"] == {"kvpage": 3, "embed": 6} and everyone[0]["unbound"] == {"kvpage": 0, "embed": 0}
+    assert everyone[0]["program"] == "test"
 
 
 def test_leaving_the_application_stops_everything(serving):

@@ -1,5 +1,7 @@
 """`--dispatch` and `--contention`: what is named is what runs, also if a stranger made it."""
 
+from pie_core.client import SyncClient
+
 POLICY = """
 import sys
 
@@ -49,3 +51,14 @@ def test_options_of_a_policy_are_set_and_misspelt_ones_refused(pie_core):
 def test_a_server_has_its_own_policies(pie_core, programs):
     done = pie_core.run("run", "--server", "http://127.0.0.1:1", "--dispatch-option", "k=3", programs / "echo.py")
     assert (done.returncode, "--dispatch-option is what the server was started with" in done.stderr) == (2, True)
+
+
+def test_ps_shows_what_waits_for_room(pie_core, programs):
+    with pie_core.serve("--contention", "wait", "-o", "pages=12") as (_, url), SyncClient(url) as client:
+        first, second = (client.launch(programs / "forever.py") for _ in range(2))
+        first.receive()
+        while client.list()[1]["held"].get("kvpage") != 8:
+            pass
+        rows = {line.split()[0]: line for line in pie_core.run("ps", PIE_SERVER=url).stdout.splitlines()}
+        assert rows[first.id].rstrip().endswith("1 embed, 8 kvpage")
+        assert rows[second.id].rstrip().endswith("1 embed, 8 kvpage (8 waiting or swapped)")
