@@ -1,0 +1,156 @@
+"""Dispatch policies: the same inferlets on the bundled model under eager, k-only, t-only and adaptive dispatch.
+
+    python benchmarks/policies.py [--inferlets 128] [--rounds 5] [--k 8,32,64,128] [--t-ms 1,2,5,10,20]
+
+First a sweep, one row each, finds the k and the t_ms with the most requests per second. Then those, eager and adaptive
+run interleaved in one process, one row each. A request is an inferlet of the trusted tier that completes a text by 4 to
+32 tokens; all start at once. k-only keeps its default patience (without it, it would not end).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import structlog
+from report import emit, machine
+
+from pie_core.application.program import Program
+from pie_core.controller import Controller, Settings
+from pie_core.policies import PolicyChoice
+
+PROGRAM = Program(
+    "completion",
+    """
+from inferlet import *
+
+async def main():
+    prompt, count = get_arg()
+    with get_auto_model().create_context() as context:
+        await context.fill(prompt)
+        return await context.generate_until(max_token=int(count))
+""",
+    "completion.py",
+)
+PROMPTS = ("The capital of France is", "Ann has two apples and", "Once upon a time there was a king who")
+
+
+@dataclass
+class Sample:
+    """One round of one side."""
+
+    wall_s: float
+    cpu_s: float
+    answers: list[str | None]
+
+
+@asynccontextmanager
+async def serving(name: str, options: Mapping[str, str], threads: int) -> AsyncIterator[Controller]:
+    """The bundled model under a dispatch policy."""
+    backend = {"threads": str(threads), "pages": "2048", "embeds": "8192"}
+    settings = Settings("pico", "torch", backend, dispatch=PolicyChoice(name, dict(options)), tier="native")
+    async with Controller(settings) as controller:
+        yield controller
+
+
+async def measure(controller: Controller, inferlets: int) -> Sample:
+    """Run all requests at once, to the end of the last."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    running = [
+        await controller.application.launch(PROGRAM, [PROMPTS[place % len(PROMPTS)], str(4 + place * 7 % 29)])
+        for place in range(inferlets)
+    ]
+    for inferlet in running:
+        arrived = asyncio.Event()
+        inferlet.ended.watch(lambda _, arrived=arrived: arrived.set())
+        await arrived.wait()
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    outcomes = [inferlet.outcome for inferlet in running]
+    assert all(outcome is not None and outcome.status == "finished" for outcome in outcomes), outcomes
+    return Sample(*took, [outcome.value for outcome in outcomes if outcome is not None])
+
+
+async def sweep(name: str, option: str, values: list[str], inferlets: int, rounds: int, facts: dict[str, Any]) -> str:
+    """The value of an option with the most requests per second; a row for each."""
+    async with AsyncExitStack() as stack:
+        sides = {value: await stack.enter_async_context(serving(name, {option: value}, 1)) for value in values}
+        samples = await interleaved(sides, inferlets, rounds)
+    best = min(samples, key=lambda value: statistics.median(sample.wall_s for sample in samples[value]))
+    for value, taken in samples.items():
+        emit({"benchmark": "policies-sweep", "policy": name, option: float(value), **figures(taken), **facts})
+    return best
+
+
+async def interleaved(sides: Mapping[str, Controller], inferlets: int, rounds: int) -> dict[str, list[Sample]]:
+    """Rounds of all sides, one after the other, after one round that does not count."""
+    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    for counted in [False] + [True] * rounds:
+        for name, controller in sides.items():
+            sample = await measure(controller, inferlets)
+            if counted:
+                samples[name].append(sample)
+    return samples
+
+
+def figures(taken: list[Sample]) -> dict[str, Any]:
+    """Medians over the rounds."""
+    wall = statistics.median(sample.wall_s for sample in taken)
+    return {
+        "requests_per_s": round(len(taken[0].answers) / wall, 1),
+        "cpu_ms_per_request": round(statistics.median(s.cpu_s for s in taken) / len(taken[0].answers) * 1e3, 2),
+        "rounds": len(taken),
+    }
+
+
+async def compare(inferlets: int, rounds: int, ks: list[str], periods: list[str]) -> None:
+    """The sweeps, then the table."""
+    facts = {"inferlets": inferlets, "model": "pico", "threads": 1} | machine()
+    chosen: dict[str, dict[str, str]] = {
+        "adaptive": {},
+        "eager": {},
+        "k-only": {"k": await sweep("k-only", "k", ks, inferlets, rounds, facts)},
+        "t-only": {"t_ms": await sweep("t-only", "t_ms", periods, inferlets, rounds, facts)},
+    }
+    async with AsyncExitStack() as stack:
+        sides = {name: await stack.enter_async_context(serving(name, chosen[name], 1)) for name in chosen}
+        samples = await interleaved(sides, inferlets, rounds)
+        forwards = {
+            name: next(iter(side.models.values())).layer.statistics.calls["forward"] for name, side in sides.items()
+        }
+    reference = samples["adaptive"]
+    for name, taken in samples.items():
+        ratios = [ours.wall_s / theirs.wall_s for ours, theirs in zip(taken, reference, strict=True)]
+        emit(
+            {
+                "benchmark": "policies",
+                "policy": name,
+                "options": chosen[name],
+                **figures(taken),
+                "wall_to_adaptive": round(statistics.median(ratios), 3),
+                "mean_forward_batch": round(forwards[name].mean_batch, 1),
+                "same_answers": taken[0].answers == reference[0].answers,
+                **facts,
+            }
+        )
+
+
+@click.command(help=__doc__)
+@click.option("--inferlets", default=128)
+@click.option("--rounds", default=5)
+@click.option("--k", "ks", default="8,32,64,128")
+@click.option("--t-ms", "periods", default="1,2,5,10,20")
+def main(inferlets: int, rounds: int, ks: str, periods: str) -> None:
+    """Entry point."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    asyncio.run(compare(inferlets, rounds, ks.split(","), periods.split(",")))
+
+
+if __name__ == "__main__":
+    main()
