@@ -85,7 +85,7 @@ BUGS = [
     Planted(
         "nobody looks at the backlog after a wave",
         "pie_core/control/layer.py",
-        "        self.memory.grant()\n        if self._backlog:\n            self._look()\n",
+        "        self.memory.grant()\n        if self._backlog or self.memory.waited_for:\n            self._look()\n",
         "        self.memory.grant()\n",
     ),
     Planted(
@@ -193,8 +193,8 @@ BUGS = [
     Planted(
         "allocations that wait are not served when a wave is done",
         "pie_core/control/layer.py",
-        "        self.memory.grant()\n        if self._backlog:\n",
-        "        if self._backlog:\n",
+        "        self.memory.grant()\n        if self._backlog or self.memory.waited_for:\n",
+        "        if self._backlog or self.memory.waited_for:\n",
     ),
     Planted(
         "an allocation overtakes those that wait",

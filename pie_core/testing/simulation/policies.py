@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pie_core.control.contention import ContentionPolicy, FcfsKill
+from pie_core.control.contention import ContentionPolicy, FcfsKill, Stalled
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import ControlLayer
 from pie_core.control.space import Space
@@ -26,11 +26,12 @@ def find(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)()
 
 
-class Watched:
+class Watched(ContentionPolicy):
     """Asks a contention policy, and checks that it was to be asked and, where its rule is known, what it answers."""
 
     def __init__(self, policy: ContentionPolicy, complain: Callable[[str], None]) -> None:
-        self.name = policy.name
+        self.name = policy.name  # type: ignore[misc]  # of whoever is watched
+        self.host_bytes, self.oldest_first, self.cycle_s = policy.host_bytes, policy.oldest_first, policy.cycle_s
         self.layer: ControlLayer
         self._policy = policy
         self._complain = complain
@@ -48,3 +49,11 @@ class Watched:
             if chosen is not newest:
                 self._complain(f"{newest.owner} holds {kind.kind}s and came last, and another is to give way")
         return chosen
+
+    def swap_out(self, kind: type[Resource], requester: Space, stalled: Sequence[Stalled]) -> Space | None:
+        """See `ContentionPolicy.swap_out`."""
+        return self._policy.swap_out(kind, requester, stalled)
+
+    def break_cycle(self, kind: type[Resource], waiting: Sequence[Space]) -> Space:
+        """See `ContentionPolicy.break_cycle`."""
+        return self._policy.break_cycle(kind, waiting)

@@ -80,7 +80,7 @@ class Run:
             backend,
             realization,
             lambda _: SimulatedDevice(workshop, ledger, loop, draw, world.wave_s, watch.tell),
-            Environment(loop.time, watch.soon, self._evicted),
+            Environment(loop.time, watch.soon, self._evicted, watch.later),
             find(world.dispatch),
             contention,
         )

@@ -64,12 +64,15 @@ class Watch:
 
     def soon(self, function: Callable[[], None]) -> None:
         """The layer's `soon`."""
+        self._loop.call_soon(self._work, function)
 
-        def run() -> None:
-            self._worked = True
-            function()
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """The layer's `later`."""
+        self._loop.call_later(seconds, self._work, function)
 
-        self._loop.call_soon(run)
+    def _work(self, function: Callable[[], None]) -> None:
+        self._worked = True
+        function()
 
     def check(self) -> None:
         """After a step. Raises `Violation`."""
