@@ -34,7 +34,7 @@ class Commands:
             env=self._environment | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,  # the first run on a machine makes the interpreter
         )
 
     def run_fake(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
