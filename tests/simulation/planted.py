@@ -321,7 +321,7 @@ BUGS = [
         "the end overtakes messages",
         "pie_core/application/channel.py",
         "                self._hand_over(last)\n",
-        "                self._messages.insert(0, last)\n",
+        "                self._messages.insert(0, last) if self._messages else self._hand_over(last)\n",
     ),
     Planted(
         "the end is told twice",

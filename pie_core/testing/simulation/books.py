@@ -33,17 +33,26 @@ class Line:
 class Books:
     """Every physical index is in one place, every count is what is really there, and nobody overtakes."""
 
-    def __init__(self, layer: ControlLayer, ledger: Ledger, complain: Callable[[str], None]) -> None:
+    def __init__(self, layer: ControlLayer, ledger: Ledger, complain: Callable[[str], None], in_turn: bool) -> None:
+        """in_turn: allocations that wait are served in the order in which they were asked for."""
         self._layer = layer
         self._ledger = ledger
         self._complain = complain
+        self._in_turn = in_turn
+        self._moved: list[Line] = []  # in this call, because their inferlet ended
         self._lines: dict[type[Resource], list[Line]] = {kind: [] for kind in layer.pools}
+
+    def begin(self) -> None:
+        """A call is made; inferlets may have to go for it."""
+        self._moved.clear()
 
     def wait(self, owner: str, kind: type[Resource], records: list[Resource]) -> None:
         """An inferlet was given records; without an index they wait for room, behind those that waited before."""
         if any(record.index == UNBOUND for record in records):
-            self._lines[kind].append(Line(owner, records))
-        elif records and any(line.waits for line in self._lines[kind]):
+            lines = self._lines[kind]
+            place = next((place for place, line in enumerate(lines) if line in self._moved), len(lines))
+            lines.insert(place, Line(owner, records))  # it asked before others had to go for it
+        elif self._in_turn and records and any(line.waits for line in self._lines[kind]):
             self._complain(f"an allocation of {kind.kind}s was served before one that waits")
 
     def ended(self, owner: str) -> None:
@@ -52,6 +61,7 @@ class Books:
             for line in [line for line in lines if line.owner == owner]:
                 lines.remove(line)
                 lines.append(line)
+                self._moved.append(line)
                 line.records = line.live
 
     def check(self) -> None:
@@ -66,7 +76,8 @@ class Books:
                 self._complain(f"a {record.kind} has {uses[key]} uses, its count says {record.uses}")
         for kind, pool in self._layer.pools.items():
             self._check_pool(pool, by_kind[kind])
-            self._check_line(pool)
+            if self._in_turn:
+                self._check_line(pool)
         for key, culprit in self._layer._poison.by_id.items():
             if key not in live:
                 self._complain(

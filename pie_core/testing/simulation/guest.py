@@ -30,6 +30,9 @@ async def main():
 """
 
 
+_FOR_EVER = 1e6  # seconds
+
+
 class Left(Exception):  # noqa: N818  # not an error
     """The program returns early."""
 
@@ -52,6 +55,7 @@ class Actor(Holder):
         super().__init__(scene, path, parent)
         self._notes = scene.notes.setdefault(path, [])
         self._later: list[Any] = []
+        self._orphans: list[asyncio.Task[None]] = []
         self._children = 0
 
     async def perform(self, operations: Sequence[Operation]) -> None:
@@ -68,10 +72,20 @@ class Actor(Holder):
             except asyncio.CancelledError:
                 if self._path or not self._scene.patience:
                     raise
-                self._scene.patience -= 1
                 self._scene.over = True
+                await self._linger()
             if not self._scene.over:
                 self._note(f"{verb} {outcome}")
+
+    async def _linger(self) -> None:
+        """Stay, though it was cancelled, until patience is at an end."""
+        while self._scene.patience:
+            self._scene.patience -= 1
+            try:
+                await asyncio.sleep(_FOR_EVER)
+            except asyncio.CancelledError:
+                if not self._scene.patience:
+                    raise
 
     # commands
 
@@ -275,6 +289,11 @@ class Actor(Holder):
         finally:
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        return "."
+
+    async def _orphan(self) -> str:
+        """A task that nobody waits for."""
+        self._orphans.append(asyncio.create_task(asyncio.sleep(_FOR_EVER)))
         return "."
 
     async def _leave(self) -> str:

@@ -46,7 +46,10 @@ def differences(world: World, together: list[Trace], apart: list[Trace]) -> list
     found = []
     for place, (one, other) in enumerate(zip(together, apart, strict=True)):
         found += [f"i{place}: {difference}" for difference in _outcomes(world, one, other)]
+        astray = _astray(one.stage.notes.get("", []), other.stage.notes.get("", []), unsure)
         for task in one.stage.notes:
+            if task and astray:
+                continue  # it may work on what was imported
             cut = one.cause is not None or any(task.startswith(part) for part in one.stage.partial)
             difference = _notes(one.stage.notes[task], other.stage.notes.get(task, []), cut, unsure)
             if difference:
@@ -86,10 +89,20 @@ def _notes(one: list[str], other: list[str], cut: bool, unsure: set[str]) -> str
             return f"{left!r}, alone {right!r}: a wrong answer"
         if left.startswith("~") or right.startswith("~"):
             return None
-        if left.startswith("import ") and (left != right or left.split()[1] in unsure):
-            return None  # whether it was there in time
+        if _imports_otherwise(left, right, unsure):
+            return None
         if left != right:
             return f"{left!r}, alone {right!r}"
     if not cut and len(one) != len(other):
         return f"{len(one)} operations were done, alone {len(other)}"
     return None
+
+
+def _astray(one: list[str], other: list[str], unsure: set[str]) -> bool:
+    """Whether two runs of a program have imported different things."""
+    return any(_imports_otherwise(left, right, unsure) for left, right in zip(one, other, strict=False))
+
+
+def _imports_otherwise(left: str, right: str, unsure: set[str]) -> bool:
+    """Whether an import was there in time, and whether what was there is sound, depends on others."""
+    return left.startswith("import ") and (left != right or left.split()[1] in unsure)

@@ -10,20 +10,28 @@ from pie_core.control.contention import ContentionPolicy, FcfsKill, Stalled
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import ControlLayer
 from pie_core.control.space import Space
-from pie_core.errors import ConfigError
+from pie_core.errors import PluginError
+from pie_core.plugins import Selection
+from pie_core.policies import PolicyChoice, make_contention, make_dispatch
 from pie_core.resource import Resource
 
 _KNOWN = {policy.name: policy for policy in (Adaptive, FcfsKill)}
 
 
 def find(name: str) -> Any:
-    """A new policy: one of the core's by its name, or any by `package.module:Class`. Raises `ConfigError`."""
+    """A new policy: one of the core's or an installed one by its name, or any by `package.module:Class`.
+
+    Raises `PieError`.
+    """
     if name in _KNOWN:
         return _KNOWN[name]()
     module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(f"no policy is named {name!r} (known: {', '.join(_KNOWN)}); or name a package.module:Class")
-    return getattr(importlib.import_module(module), attribute)()
+    if colon:
+        return getattr(importlib.import_module(module), attribute)()
+    try:
+        return make_dispatch(PolicyChoice(name), Selection())
+    except PluginError:
+        return make_contention(PolicyChoice(name), Selection())
 
 
 class Watched(ContentionPolicy):

@@ -78,7 +78,15 @@ class Author:
         common = [self._forward] * 6 + [self._embed] * 4 + [self._decode] * 2 + [self._copy] * 2 + [self._dist] * 4
         common += [self._mask, self._allocate, self._allocate, self._free, self._wrong, self._wait, self._queue]
         if main:
-            common += [self._export, self._import, self._release, self._message, self._message, self._branches]
+            common += [
+                self._orphan,
+                self._export,
+                self._import,
+                self._release,
+                self._message,
+                self._message,
+                self._branches,
+            ]
         chosen: Callable[[], Operation] = self._draw.choice(common)
         return chosen()
 
@@ -169,6 +177,9 @@ class Author:
         if self._draw.random() < 0.5:
             return ("synchronize", self._line())
         return ("sleep", self._draw.choice([0.0, 0.001, 0.01, 0.05]))
+
+    def _orphan(self) -> Operation:
+        return ("orphan",) if self._draw.random() < 0.3 else self._wait()
 
     def _queue(self) -> Operation:
         if self._draw.random() < 0.5:

@@ -85,7 +85,7 @@ class Run:
             contention,
         )
         contention.layer = model.layer
-        watch.attach(model.layer)
+        watch.attach(model.layer, in_turn=not contention.oldest_first)
         return model
 
     def go(self) -> Run:

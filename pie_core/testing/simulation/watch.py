@@ -41,9 +41,9 @@ class Watch:
         self._first: str | None = None
         self._worked = True
 
-    def attach(self, layer: ControlLayer) -> None:
-        """Watch this layer from now on; the ledger is there already."""
-        self._layer, self._books = layer, Books(layer, self.ledger, self.complain)
+    def attach(self, layer: ControlLayer, in_turn: bool) -> None:
+        """Watch this layer from now on; the ledger is there already. in_turn: see `Books`."""
+        self._layer, self._books = layer, Books(layer, self.ledger, self.complain, in_turn)
         self._call, self._close = layer.call, layer.close
         layer.call = self._tapped_call  # type: ignore[method-assign]  # of this one layer
         layer.close = self._tapped_close  # type: ignore[method-assign]
@@ -117,6 +117,7 @@ class Watch:
 
     def _tapped_call(self, space: Space, name: str, queue: int | None, arguments: Sequence[Any]) -> Any:
         self._worked = True
+        self._books.begin()
         before = {kind: set(table) for kind, table in space.tables.items()} if name.startswith("alloc") else {}
         try:
             result = self._call(space, name, queue, arguments)
