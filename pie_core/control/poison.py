@@ -37,6 +37,9 @@ class Poison:
         before it that still are to read what was there.
         """
         for resource in failed.writes:
+            writer = resource.writer
+            if isinstance(writer, Submission) and writer.launched and writer is not failed and not resource.accumulates:
+                continue  # it is written anew in a wave behind this one
             known = self.by_id.get(id(resource))
             if known is None or failed.launched or failed.seq < known.seq:
                 self.by_id[id(resource)] = Culprit(resource, failed.command.signature().name, failed.seq)

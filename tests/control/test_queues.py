@@ -189,6 +189,18 @@ def test_what_depends_on_a_failed_command_of_a_wave_in_flight_is_skipped():
     assert set(rig.backend.slots) == {(1, 0)}
 
 
+def test_what_was_written_anew_in_a_wave_behind_the_failure_can_be_read():
+    rig = fragile_rig(dispatch=Eager())
+    program = rig.open()
+    embeds = program.prompt([66])
+    program.call("embed_txt", [65], [0], embeds)
+    while len(rig.layer._in_flight) > 1:
+        rig.loop.step()
+    ticket = program.call("get_next_dist", embeds)
+    rig.loop.run()
+    assert ticket.error is None
+
+
 def test_synchronize_raises_the_first_error_once():
     rig = fragile_rig()
     program = rig.open()
