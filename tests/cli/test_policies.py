@@ -23,7 +23,7 @@ def pie_dispatch():
 
 
 def generate(commands, *options):
-    return commands.run_fake("text_completion", "-o", "answer=Paris", *options, "--", "--max-tokens", "3")
+    return commands.run_fake("text_completion", "--native", "-o", "answer=Paris", *options, "--", "--max-tokens", "3")
 
 
 def test_a_strangers_policy_is_named_found_and_used(pie_core_with, package):
@@ -54,7 +54,7 @@ def test_a_server_has_its_own_policies(pie_core, programs):
 
 
 def test_ps_shows_what_waits_for_room(pie_core, programs):
-    with pie_core.serve("--contention", "wait", "-o", "pages=12") as (_, url), SyncClient(url) as client:
+    with pie_core.serve("--native", "--contention", "wait", "-o", "pages=12") as (_, url), SyncClient(url) as client:
         first, second = (client.launch(programs / "forever.py") for _ in range(2))
         first.receive()
         while client.list()[1]["held"].get("kvpage") != 8:
