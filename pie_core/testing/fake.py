@@ -154,8 +154,10 @@ class FakeHandler:
 
     def forward(self, batch: Sequence[Any]) -> None:
         """The hash of a token's Embed and of all it sees."""
-        for command in batch:
-            self._forward(command)
+        updates = [self._forward(command) for command in batch]  # all before the first write: it may be run again
+        for slots, embeds in updates:
+            self._backend.slots |= slots
+            self._backend.embeds |= embeds
 
     forward_with_adapter = forward  # they come mixed
 
@@ -177,7 +179,8 @@ class FakeHandler:
         """One byte each, and the end token."""
         return [bytes([byte]) for byte in range(END)] + [b""]
 
-    def _forward(self, command: Any) -> None:
+    def _forward(self, command: Any) -> tuple[dict[tuple[int, int], Slot], dict[int, bytes]]:
+        """What it writes: slots and Embeds."""
         backend, size = self._backend, self._backend.info.kvpage_size
         inputs = [backend.embeds[embed.index] for embed in command.iemb]
         keys = [
@@ -196,10 +199,9 @@ class FakeHandler:
         for row, (value, position) in enumerate(zip(inputs, command.positions, strict=True)):
             seen = _seen(context, new, row, position, command.mask)
             outputs.append(digest("hidden", value, position, command.adapter, sorted(seen)))
-        for (place, slot), entry in zip(command.slots, new, strict=True):
-            backend.slots[command.okv[place].index, slot] = entry
-        for embed, output in zip(command.oemb, outputs[len(outputs) - len(command.oemb) :], strict=True):
-            backend.embeds[embed.index] = output
+        slots = {(command.okv[place].index, at): entry for (place, at), entry in zip(command.slots, new, strict=True)}
+        kept = outputs[len(outputs) - len(command.oemb) :]
+        return slots, {embed.index: output for embed, output in zip(command.oemb, kept, strict=True)}
 
     def _dist(self, command: Any) -> Any:
         record = type(command).signature().returns.record
