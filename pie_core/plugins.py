@@ -18,7 +18,9 @@ from packaging.utils import canonicalize_name
 from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
 
-Kind = Literal["traits", "backends", "handlers", "models", "inferlets", "interpreters", "dispatch", "contention"]
+Kind = Literal[
+    "traits", "backends", "handlers", "models", "inferlets", "interpreters", "dispatch", "contention", "suites"
+]
 
 HOOKS: dict[Kind, str] = {
     "traits": "pie_trait",
@@ -29,6 +31,7 @@ HOOKS: dict[Kind, str] = {
     "interpreters": "pie_interpreters",
     "dispatch": "pie_dispatch",
     "contention": "pie_contention",
+    "suites": "pie_suite",
 }
 
 

@@ -33,6 +33,11 @@ class Pool:
         return len(self._free)
 
     @property
+    def free_indices(self) -> Sequence[int]:
+        """Those indices, for audits."""
+        return tuple(self._free)
+
+    @property
     def wanted(self) -> int:
         """How many more are needed than will come back by themselves before every waiting allocation is served."""
         asked = sum(len(allocation.writes) for allocation in self._waiting)

@@ -13,7 +13,7 @@ from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
 from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.plugins import Selection
-from pie_core.registry import load_registry, realize
+from pie_core.registry import Realization, load_registry, realize
 from pie_core.resource import Embed, KvPage, Resource
 from pie_core.testing.fake import FakeBackend, fake_handlers
 from pie_core.testing.inline import InlineDevice, ManualLoop
@@ -74,10 +74,14 @@ def make_rig(
     backend: Backend | None = None,
     name: str = "fake",
     adapters: Sequence[str] = (),
+    realization: Realization | None = None,
 ) -> Rig:
-    """A rig; small pages, so that everything crosses their borders. `handlers` are for `backend`, called `name`."""
+    """A rig; small pages, so that everything crosses their borders. `handlers` are for `backend`, called `name`.
+
+    realization: what they realize, where that is known already.
+    """
     backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch, adapters=adapters)
-    realization = realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
+    realization = realization or realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
     loop = ManualLoop()
     device = InlineDevice(realization.routes, loop.soon)
     rig: Rig | None = None

@@ -19,7 +19,7 @@ LAYERS = [
     ("control", ["control", "loaded"]),
     ("application", ["application"]),
     ("core", ["controller", "logs", "policies"]),
-    ("testing", ["testing"]),
+    ("testing", ["testing", "pytest_plugin"]),
     ("edge", ["server", "client"]),
     ("cli", ["cli", "__main__"]),
 ]
