@@ -123,10 +123,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 EAGER = {"gemma2", "gpt_oss"}  # families whose reference has no sdpa
 
 
-def byte_tokenizer() -> Tokenizer:
+def byte_tokenizer(vocab: int = VOCAB) -> Tokenizer:
     """Byte-level BPE: three specials, then as many bytes as fit the vocabulary, plus two merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*["<pad>", "<s>", "</s>", *alphabet][: VOCAB - 2], "he", "hel"]
+    tokens = [*["<pad>", "<s>", "</s>", *alphabet][: vocab - 2], "he", "hel"]
     tokenizer = Tokenizer(models.BPE({token: place for place, token in enumerate(tokens)}, [("h", "e"), ("he", "l")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -150,7 +150,7 @@ def write_checkpoint(path: Path, family: str, **overrides: Any) -> Path:
                 parameter.normal_(0.0, 0.3)
     model.generation_config.eos_token_id = [2]
     model.save_pretrained(path)
-    byte_tokenizer().save(str(path / "tokenizer.json"))
+    byte_tokenizer(fields["vocab_size"]).save(str(path / "tokenizer.json"))
     return path
 
 
