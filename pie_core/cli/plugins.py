@@ -1,16 +1,17 @@
-"""`pie-core plugins`: what is installed, by metadata alone; with `--check` also whether it works."""
+"""`pie-core plugins`: what is installed, by metadata alone; with `--check` also whether it works as it must."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 
 from pie_core.cli.command import PieCommand
+from pie_core.cli.options import selection_options, settings
 from pie_core.cli.table import table
-from pie_core.errors import PluginError
+from pie_core.errors import PluginError, nearest
 
 if TYPE_CHECKING:
     from pie_core.plugins import Plugin
@@ -27,15 +28,35 @@ class Row(msgspec.Struct):
     problem: str | None = None
 
 
-@click.command(cls=PieCommand)
+class CheckingCommand(PieCommand):
+    """A command that has handlers fail on purpose: their warnings mean nothing."""
+
+    log_level = "error"
+
+
+@click.command(cls=CheckingCommand)
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--check", is_flag=True, help="Also try to load each one; exit code 1 if there is a problem.")
+@click.option("--check", is_flag=True, help="Also try them; exit code 1 if there is a problem.")
+@click.option("--model", metavar="MODEL", help="The model to check NAME with.  [default: the only one]")
+@click.option("--backend", metavar="NAME", help="The backend to check NAME with.  [default: the only one]")
+@click.option("-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the backend.")
+@selection_options
 @click.pass_context
-def plugins(context: click.Context, /, as_json: bool, check: bool) -> None:
-    """List the installed plugins. Without --check none of them is imported."""
+def plugins(context: click.Context, /, name: str | None, as_json: bool, check: bool, **core: Any) -> None:
+    """List the installed plugins, or those called NAME. Without --check none of them is imported.
+
+    --check alone loads each one. With NAME it also runs the quick half of the conformance suites that concern it.
+    """
     from pie_core.plugins import Kind, discover
 
     found = [plugin for kind in get_args(Kind) for plugin in discover(kind)]
+    if name is not None:
+        found = _named(name, found)
+    if name is not None and check and not as_json:
+        from pie_core.cli import conformance
+
+        context.exit(0 if conformance.check(found, settings(**core)) else 1)
     clashes = find_clashes(found)
     problems = [clashes.get((plugin.kind, plugin.name)) or (problem_of(plugin) if check else None) for plugin in found]
     rows = [_row(plugin, problem) for plugin, problem in zip(found, problems, strict=True)]
@@ -44,6 +65,13 @@ def plugins(context: click.Context, /, as_json: bool, check: bool) -> None:
     else:
         _print(rows)
     context.exit(1 if check and any(row.problem for row in rows) else 0)
+
+
+def _named(name: str, plugins: list[Plugin]) -> list[Plugin]:
+    named = [plugin for plugin in plugins if plugin.name == name]
+    if not named:
+        raise PluginError(f"no plugin is named {name!r}{nearest(name, {plugin.name for plugin in plugins})}")
+    return named
 
 
 def find_clashes(plugins: Iterable[Plugin]) -> dict[tuple[str, str], str]:

@@ -48,3 +48,60 @@ def test_a_preferred_package_wins_a_clash(pie_core_with, package, programs):
     assert (clash.returncode, "pie-rival 2.0" in clash.stderr) == (1, True)
     done = commands.run_fake("--prefer", "pie-fake", "-i", programs / "echo.py", stdin="bye\n")
     assert (done.stdout, done.returncode) == ("done\n", 0)
+
+
+def test_a_name_lists_only_what_is_called_so(pie_core):
+    done = pie_core.run("plugins", "fake", "--json")
+    assert {(row["kind"], row["name"]) for row in json.loads(done.stdout)} == {("backends", "fake"), ("models", "fake")}
+    unknown = pie_core.run("plugins", "--check", "fakes")
+    assert (unknown.returncode, "did you mean 'fake'?" in unknown.stderr) == (1, True)
+
+
+def test_check_runs_the_suites_that_concern_a_backend_and_a_trait(pie_core):
+    done = pie_core.run("plugins", "--check", "fake", "-o", "embeds=1024")
+    assert (done.returncode, done.stderr) == (0, "")
+    counts = [line.partition(":") for line in done.stdout.splitlines()[1:]]
+    assert [name for name, _, _ in counts] == [
+        "BackendSuite", "AllocateSuite", "ForwardSuite", "InputTextSuite", "OutputTextSuite", "TokenizeSuite"
+    ]  # fmt: skip
+    assert all(text.split()[0] == text.split()[2] != "0" for _, _, text in counts)
+    one = pie_core.run("plugins", "--check", "tokenize", "--backend", "fake", "--model", "fake", "-o", "embeds=1024")
+    assert (one.returncode, one.stdout.count("Suite")) == (0, 1)
+
+
+BROKEN = """
+from pie_core import BackendSpec, HandlerSpec, hookimpl
+from pie_core.testing.fake import FakeHandler
+from pie_fake import FakeOptions, load
+
+class Silent(FakeHandler):
+    def tokenize(self, query):
+        return []
+
+@hookimpl
+def pie_backend():
+    return BackendSpec("silent", "Knows no token.", FakeOptions, load)
+
+@hookimpl
+def pie_handlers():
+    traits = ("allocate", "forward", "input_text", "tokenize", "output_text")
+    return [HandlerSpec(f"{trait}>=1,<2", "silent", Silent) for trait in traits]
+"""
+
+
+def test_check_names_each_case_that_fails_and_where(pie_core_with, package):
+    points = "[pie_core.backends]\nsilent = pie_silent\n[pie_core.handlers]\nsilent.text = pie_silent\n"
+    commands = pie_core_with(package("pie-silent", points, BROKEN))
+    done = commands.run("plugins", "--check", "silent", "--model", "fake", "-o", "embeds=1024")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    case = "TokenizeSuite.test_the_tokens_of_a_text_give_the_text_back: AssertionError: "
+    (line,) = [line for line in lines if line.startswith(case)]
+    assert "tokenize.py:" in line
+    assert all(line.startswith("TokenizeSuite.") for line in lines)
+
+
+def test_check_says_what_the_suites_need(pie_core):
+    done = pie_core.run("plugins", "--check", "fake")
+    assert done.returncode == 1
+    assert "the suites need 512 embeds, the backend has 256" in done.stderr

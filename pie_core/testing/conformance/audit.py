@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from pie_core.command import Command
+from pie_core.errors import DeviceError
 from pie_core.inference.device import Route
 from pie_core.resource import Resource
 from pie_core.schema import Access
@@ -29,7 +30,7 @@ class Unreadable(Resource):
 
     @property
     def index(self) -> NoReturn:  # type: ignore[override]  # that it cannot be read is the point
-        raise RuntimeError("a resource that cannot be read, made by the conformance suite")
+        raise DeviceError("a resource that cannot be read, made by the conformance suite")
 
 
 class Audit:

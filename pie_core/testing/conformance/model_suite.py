@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pie_core.control.space import Space
-from pie_core.errors import PieError
+from pie_core.errors import ConfigError, PieError
 from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection, select_named
 from pie_core.registry import Realization, Registry, load_handlers, load_registry, realize
+from pie_core.resource import Embed, KvPage, Resource
 from pie_core.testing.conformance.audit import Audit
 from pie_core.testing.conformance.books import discrepancies, leaks, snapshot
 from pie_core.testing.conformance.suite import Suite, refused
 from pie_core.testing.rig import Program, Rig, make_rig
+
+LEAST: Mapping[type[Resource], int] = {KvPage: 64, Embed: 512}  # what the cases need of each pool
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class ModelSuite(Suite):
     audit: Audit
 
     def make(self) -> Backend | LoadedModel | Subject:
-        """A loaded backend of at least 64 pages and 512 Embeds, over a model with at least 256 positions; tiny is best.
+        """A loaded backend of at least 64 pages and 512 Embeds (`LEAST`), a model with 256 positions; tiny is best.
 
         It should compute in float32, where results are reproducible. It is closed by the suite.
         """
@@ -68,6 +71,7 @@ class ModelSuite(Suite):
     def open(self) -> Subject:
         """Make and realize another one; whoever asks closes it."""
         made = self.make()
+        _check_size(made if isinstance(made, Backend) else made.backend)
         if isinstance(made, Backend):
             specs = self.handlers()
             name = specs[0].backend if specs else self.backend_name
@@ -112,6 +116,14 @@ class ModelSuite(Suite):
         subject, cls._subject = cls.__dict__.get("_subject"), None
         if subject is not None:
             subject.close()
+
+
+def _check_size(backend: Backend) -> None:
+    for kind, least in LEAST.items():
+        if backend.capacity.get(kind, least) < least:
+            raise ConfigError(
+                f"the suites need {least} {kind.kind}s, the backend has {backend.capacity[kind]}; load more"
+            )
 
 
 def _withdraw_exports(space: Space) -> None:
