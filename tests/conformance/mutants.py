@@ -110,6 +110,29 @@ class BreaksPartialCharacters(FakeHandler):
         return bytes(token for token in query.ids if token < 256).decode("utf-8", "surrogateescape")
 
 
+class AsIf:
+    """A command with another adapter than its own."""
+
+    def __init__(self, command, adapter):
+        self._command = command
+        self.adapter = adapter
+
+    def __getattr__(self, name):
+        return getattr(self._command, name)
+
+
+class IgnoresAdapters(FakeHandler):
+    def _forward(self, command):
+        return super()._forward(AsIf(command, None))
+
+
+class OneAdapterForAll(FakeHandler):
+    def forward(self, batch):
+        super().forward([AsIf(command, batch[0].adapter) for command in batch])
+
+    forward_with_adapter = forward
+
+
 class TouchesTheBooks(FakeHandler):
     def forward(self, batch):
         super().forward(batch)

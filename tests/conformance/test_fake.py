@@ -8,7 +8,7 @@ from pie_core.testing.conformance import BackendSuite
 
 class Fake:
     def make(self):
-        return FakeBackend(pages=128, embeds=1024, page_size=8)
+        return FakeBackend(pages=128, embeds=1024, page_size=8, adapters=("one", "other"))
 
     def handlers(self):
         return fake_handlers()

@@ -16,7 +16,7 @@ def failing(suite, backend=FakeBackend, specs=None):
 
     class Tested(suite):
         def make(self):
-            return backend(pages=128, embeds=1024, page_size=8)
+            return backend(pages=128, embeds=1024, page_size=8, adapters=("one", "other"))
 
         def handlers(self):
             return specs or fake_handlers()
@@ -43,6 +43,8 @@ HANDLERS = {
     mutants.ListsOneTokenFewer: (OutputTextSuite, "test_as_many_tokens_are_listed_as_asked_for_each_once"),
     mutants.BreaksPartialCharacters: (TokenizeSuite, "test_a_character_in_pieces_is_replaced_until_it_is_whole"),
     mutants.CountsTheVocabularyWrong: (TokenizeSuite, "test_the_vocabulary_has_the_bytes_of_every_token"),
+    mutants.IgnoresAdapters: (ForwardSuite, "test_each_adapter_computes_something_else"),
+    mutants.OneAdapterForAll: (ForwardSuite, "test_adapters_mixed_in_a_batch_give_what_each_gives_alone"),
     mutants.TouchesTheBooks: (ForwardSuite, "test_a_mask_hides_what_mask_kvpage_hides"),
 }  # fmt: skip
 

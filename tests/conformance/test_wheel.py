@@ -1,4 +1,4 @@
-"""A third party's tests, against what is in the wheels: the cases run, show their values, and are strict about failures."""
+"""A third party's tests, against what is in the wheels: the cases run, show their values, and failures are strict."""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from pie_traits_text.testing.reading import TextSuite
 
 
 class ContextCases(TextSuite):
-    """Half of `ForwardSuite`."""
+    """A part of `ForwardSuite`."""
 
     @quick
     def test_a_prefill_in_chunks_gives_what_it_gives_whole(self) -> None:

@@ -1,4 +1,4 @@
-"""The suite of trait `forward`: its two halves, what it refuses, and that company in a batch changes nothing."""
+"""The suite of trait `forward`: its three parts, what it refuses, and that company in a batch changes nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pie_core.testing.conformance import TraitSuite, quick
 from pie_core.testing.conformance.audit import Unreadable
 from pie_core.testing.conformance.suite import refused
 from pie_traits_text.forward import FORWARD, Forward
+from pie_traits_text.testing.adapters import AdapterCases
 from pie_traits_text.testing.context import ContextCases
 from pie_traits_text.testing.masks import MaskCases
 from pie_traits_text.testing.reading import Reading, Writer
 
 
-class ForwardSuite(ContextCases, MaskCases):
+class ForwardSuite(ContextCases, MaskCases, AdapterCases):
     """Any backend that realizes `forward`."""
 
     trait = FORWARD

@@ -8,7 +8,7 @@ from pie_traits_text.testing.reading import TextSuite
 
 
 class MaskCases(TextSuite):
-    """The other half of `ForwardSuite`."""
+    """A part of `ForwardSuite`."""
 
     @quick
     def test_leaving_a_page_out_gives_what_hiding_its_tokens_gives(self) -> None:

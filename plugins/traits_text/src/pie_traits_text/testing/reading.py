@@ -56,6 +56,7 @@ class Writer:
         context: Sequence[int] = (),
         into: Sequence[int] | None = None,
         mask: Any = None,
+        adapter: str | None = None,
     ) -> list[int]:
         """Run tokens after a context and return their output Embeds, one each.
 
@@ -63,7 +64,11 @@ class Writer:
         """
         embeds = self.embed(tokens, positions)
         pages = self.pages(len(tokens)) if into is None else list(into)
-        self.call("forward", list(context), embeds, pages, embeds, *([] if mask is None else [mask]))
+        arguments = [list(context), embeds, pages, embeds, *([] if mask is None else [mask])]
+        if adapter is None:
+            self.call("forward", *arguments)
+        else:
+            self.call("forward_with_adapter", adapter, *arguments)
         return embeds
 
     def whole(self, tokens: Sequence[int], room: int = 0) -> tuple[list[int], list[int]]:
