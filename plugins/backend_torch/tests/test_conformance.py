@@ -13,7 +13,7 @@ from pie_traits_text.testing import AllocateSuite, ForwardSuite, InputTextSuite,
 from pie_core.model import ModelSpec
 from pie_core.testing.conformance import BackendSuite
 
-from .conftest import write_checkpoint
+from .conftest import write_adapter, write_checkpoint
 
 
 class Torch:
@@ -22,11 +22,23 @@ class Torch:
     backend_name = "torch"
     family = "llama"
     implementation: str
+    adapters: tuple[str, ...] = ()
 
     def make(self) -> Any:
-        options = TorchOptions(pages=128, embeds=1024, page_size=8, dtype="float32", implementation=self.implementation)
         with TemporaryDirectory() as directory:
-            path = write_checkpoint(Path(directory), self.family, vocab_size=300)  # room for every byte
+            path = write_checkpoint(Path(directory) / "model", self.family, vocab_size=300)  # room for every byte
+            folders = [
+                write_adapter(Path(directory) / name, path, seed, r=4, target_modules=["q_proj", "v_proj"])
+                for seed, name in enumerate(self.adapters)
+            ]
+            options = TorchOptions(
+                pages=128,
+                embeds=1024,
+                page_size=8,
+                dtype="float32",
+                implementation=self.implementation,
+                adapters=",".join(f"{folder.name}={folder}" for folder in folders),
+            )
             return load(ModelSpec(self.family, path), options, lambda stage, share: None)
 
 
@@ -47,7 +59,7 @@ class TestLeanAllocate(Lean, AllocateSuite):
 
 
 class TestLeanForward(Lean, ForwardSuite):
-    pass
+    adapters = ("one", "other")
 
 
 class TestLeanInputText(Lean, InputTextSuite):
@@ -71,7 +83,7 @@ class TestGenericAllocate(Generic, AllocateSuite):
 
 
 class TestGenericForward(Generic, ForwardSuite):
-    pass
+    adapters = ("one", "other")
 
 
 class TestGenericInputText(Generic, InputTextSuite):
@@ -88,3 +100,18 @@ class TestGenericOutputText(Generic, OutputTextSuite):
 
 class TestSlidingForward(Generic, ForwardSuite):
     family = "gemma2"
+
+
+class Latent(Generic):
+    """Experts: sums over those of a batch round by the batch."""
+
+    family = "deepseek_v3"
+    batch_tolerance = 1e-4
+
+
+class TestLatentForward(Latent, ForwardSuite):
+    pass
+
+
+class TestLatentAllocate(Latent, AllocateSuite):
+    pass

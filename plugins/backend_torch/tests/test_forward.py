@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pie_traits_text.allocate import CopyKvpage
 from pie_traits_text.forward import Forward
 
 from .conftest import VOCAB, Driver
@@ -118,19 +117,6 @@ def test_hidden_tokens_are_no_context_with_or_without_a_mask(driver: Driver, sto
         assert close(driver.logits(call), stock(tokens, list(range(22)), visible, 20 if explicit else 22)[20:])
 
 
-def test_a_mask_has_columns_for_hidden_tokens_too_but_cannot_show_them(driver: Driver) -> None:
-    tokens = random_tokens(9, 3)
-    seen = []
-    for column in (True, False):
-        pages = prefilled(driver, tokens[:8], 1)
-        pages[0].hidden = 0b100
-        mask = [[True, True, column, True, False, True, True, True, True]]
-        call = driver.forward(tokens[8:], [8], pages, pages, mask)
-        driver.run(call)
-        seen.append(driver.hidden(call))
-    assert torch.equal(*seen)
-
-
 def test_a_row_that_sees_nothing_is_finite_and_disturbs_nobody(driver: Driver) -> None:
     tokens = random_tokens(12, 4)
     pages = prefilled(driver, tokens[:10], 2)
@@ -182,22 +168,6 @@ def test_causality_is_by_position_not_by_the_order_of_slots(driver: Driver, stoc
     assert close(driver.logits(call), stock(tokens, positions, order[None] <= order[:, None], 6))
 
 
-def test_copied_tokens_serve_like_the_originals(driver: Driver) -> None:
-    tokens = random_tokens(25, 8)
-    pages = prefilled(driver, tokens[:24], 1)
-    copies = driver.pages(3)
-    size = driver.backend.info.kvpage_size
-    driver.run(CopyKvpage(src=pages[:1], dst=copies[:1]))
-    driver.run(
-        CopyKvpage(src=pages[1:], dst=copies[1:2], length=5),
-        CopyKvpage(src=pages[1:], dst=copies[2:], src_start=5, dst_start=7, length=3),
-    )
-    assert [page.tokens for page in copies] == [size, 5, 3]
-    calls = [driver.forward(tokens[24:], [24], kv, driver.pages(1)) for kv in (pages, copies)]
-    driver.run(*calls)
-    assert torch.equal(driver.hidden(calls[0]), driver.hidden(calls[1]))
-
-
 def test_an_embedded_token_is_its_row_of_the_models_own_table(driver: Driver, reference: Any) -> None:
     tokens = random_tokens(9, 12)
     embeds = driver.embed(tokens, range(9))
@@ -222,15 +192,3 @@ def test_output_embeds_can_be_fed_back(driver: Driver, reference: Any) -> None:
         state = model.get_decoder()(inputs_embeds=words, use_cache=False).last_hidden_state[:, -1:]
         theirs = model(inputs_embeds=torch.cat([words, state], 1), use_cache=False).logits[0, -1:]
     assert close(driver.logits(call), theirs)
-
-
-def test_only_the_last_hidden_states_are_written(driver: Driver) -> None:
-    tokens = random_tokens(6, 10)
-    whole = driver.forward(tokens, range(6), [], driver.pages(1))
-    driver.run(whole)
-    embeds, out = driver.embed(tokens, range(6)), driver.embeds(2)
-    driver.run(Forward(ikv=(), iemb=embeds, okv=driver.pages(1), oemb=out))
-    rows = driver.backend.embeds[[embed.index for embed in out]]
-    assert torch.equal(rows, driver.hidden(whole)[-2:])
-    silent = Forward(ikv=(), iemb=embeds, okv=driver.pages(1), oemb=())
-    driver.run(silent)
