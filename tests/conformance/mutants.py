@@ -8,6 +8,7 @@ import msgspec
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.pool import Pool
+from pie_core.control.space import Space
 from pie_core.inference.backend import HandlerSpec
 from pie_core.resource import KvPage
 from pie_core.testing.fake import FakeBackend, FakeHandler
@@ -208,6 +209,41 @@ class FreesByItself(FcfsKill):
         handles = list(holders[0].tables[kind])
         holders[0].free(kind, handles[:1])
         return holders[-1]
+
+
+def shared_pages_are_written(monkeypatch):
+    monkeypatch.setattr(Space, "refuse_shared", lambda self, resource, where: None)
+
+
+def the_ended_go_on(monkeypatch):
+    monkeypatch.setattr(Space, "check_alive", lambda self: None)
+
+
+def any_queue_will_do(monkeypatch):
+    monkeypatch.setattr(Space, "queue", lambda self, handle, where: next(iter(self.queues.values())))
+
+
+def half_is_freed(monkeypatch):
+    free = Space.free
+
+    def one_by_one(self, kind, handles):
+        for handle in handles:
+            free(self, kind, [handle])
+
+    monkeypatch.setattr(Space, "free", one_by_one)
+
+
+def foreign_handles_are_known(monkeypatch):
+    resolve = Space.resolve
+
+    def anyones(self, kind, handles, where):
+        everything = {}
+        for space in self._layer.spaces.values():
+            everything |= space.tables[kind]
+        known = all(isinstance(handle, int) and handle in everything for handle in handles)
+        return tuple(everything[handle] for handle in handles) if known else resolve(self, kind, handles, where)
+
+    monkeypatch.setattr(Space, "resolve", anyones)
 
 
 def freed_twice(monkeypatch):

@@ -75,6 +75,22 @@ def test_books_that_do_not_add_up_fail_every_case_that_gives_anything_back(monke
     assert {case for case in suite.cases() if "refuses_handles" in case} <= failed
 
 
+CONTROL = {
+    mutants.shared_pages_are_written: "test_forward_refuses_to_write_what_is_shared",
+    mutants.the_ended_go_on: "test_forward_is_refused_once_the_inferlet_has_ended",
+    mutants.any_queue_will_do: "test_forward_needs_a_queue_of_its_own",
+    mutants.foreign_handles_are_known: "test_forward_refuses_handles_that_are_not_its_own",
+    mutants.half_is_freed: "test_dealloc_kvpage_refuses_handles_that_are_not_its_own",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", CONTROL, ids=lambda mistake: mistake.__name__)
+def test_a_control_layer_that_is_too_lenient_fails_what_follows_from_the_declaration(monkeypatch, mistake):
+    mistake(monkeypatch)
+    suite = AllocateSuite if "dealloc" in CONTROL[mistake] else ForwardSuite
+    assert CONTROL[mistake] in failing(suite)
+
+
 POLICIES = {
     mutants.NeverLaunches: (DispatchSuite, "test_every_command_runs_and_runs_once"),
     mutants.WaitsForThree: (DispatchSuite, "test_a_lone_command_is_launched_within_the_bound"),
