@@ -8,6 +8,7 @@ from pie_core import Embed
 from pie_core.plugins import Selection
 from pie_core.registry import load_handlers, load_registry
 from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
+from pie_core.testing.conformance import TraitSuite, run_suite
 from pie_core.testing.fake import digest
 
 DECLARATION = '''
@@ -196,3 +197,25 @@ async def main():
 """
     ended = run(source, FakeBackend()).ended
     assert ended.status == "failed" and f"is not a {Embed.kind} of this inferlet" in ended.error
+
+
+def test_the_declaration_alone_brings_cases_for_every_call(steering):
+    class Steering(TraitSuite):
+        trait = load_registry(Selection()).traits["steering"]
+
+        def make(self):
+            return FakeBackend(embeds=512)
+
+        def handlers(self):
+            return [*fake_handlers(), *load_handlers("fake", "pie-core", Selection())]
+
+    outcomes = {result.case: result.status for result in run_suite(Steering, only_quick=True)}
+    assert set(outcomes.values()) == {"passed"}
+    assert {
+        "test_the_model_has_the_trait_and_what_its_cases_use",
+        "test_mix_emb_refuses_arguments_of_wrong_types",
+        "test_mix_emb_refuses_handles_that_are_not_its_own",
+        "test_mix_emb_needs_a_queue_of_its_own",
+        "test_inspect_refuses_arguments_of_wrong_types",
+        "test_count_embs_refuses_too_few_and_too_many_arguments",
+    } < set(outcomes)
