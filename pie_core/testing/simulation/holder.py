@@ -73,6 +73,12 @@ class Holder:
             self._scene.pages.pop(page.handle, None)
         return f"{len(chosen)}"
 
+    async def _pages_again(self, *places: int) -> str:
+        freed = int(await self._free_pages(*places))
+        for _ in range(freed):
+            await self._pages_wanted(1)
+        return f"{freed}"
+
     async def _free_embeds(self, *places: int) -> str:
         chosen = pick(self._embeds, places)
         calls.dealloc_emb(self._queues[0], handles(chosen))

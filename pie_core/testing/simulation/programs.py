@@ -133,7 +133,7 @@ class Author:
         """Pages are freed while they are in use, and as many wanted at once."""
         pages = self._places(2)
         before, after = self._forward(), self._forward()
-        return [before, ("free_pages", *pages), *[("pages_wanted", 1)] * len(set(pages)), after]
+        return [before, ("pages_again", *pages), after]
 
     def _decode(self) -> Operation:
         return ("decode", self._line(), self._draw.randint(1, 3), self._draw.choice([1, 5]))
