@@ -4,7 +4,8 @@
 
 First a sweep, one row each, finds the k and the t_ms with the most requests per second. Then those, eager and adaptive
 run interleaved in one process, one row each. A request is an inferlet of the trusted tier that completes a text by 4 to
-32 tokens; all start at once. k-only keeps its default patience (without it, it would not end).
+32 tokens. As many clients as there are to be inferlets each make REQUESTS of them, one after the other, so that their
+steps do not stay abreast. k-only keeps its default patience (without it, it would not end).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ async def main():
 """,
     "completion.py",
 )
+REQUESTS = 4  # of each client
 PROMPTS = ("The capital of France is", "Ann has two apples and", "Once upon a time there was a king who")
 
 
@@ -61,20 +63,25 @@ async def serving(name: str, options: Mapping[str, str], threads: int) -> AsyncI
 
 
 async def measure(controller: Controller, inferlets: int) -> Sample:
-    """Run all requests at once, to the end of the last."""
+    """Run all clients at once, to the end of the last."""
+
+    async def client(place: int) -> list[str | None]:
+        answers = []
+        for number in range(place, place + REQUESTS):
+            inferlet = await controller.application.launch(
+                PROGRAM, [PROMPTS[number % len(PROMPTS)], str(4 + number * 7 % 29)]
+            )
+            arrived = asyncio.Event()
+            inferlet.ended.watch(lambda _, arrived=arrived: arrived.set())
+            await arrived.wait()
+            assert inferlet.outcome is not None and inferlet.outcome.status == "finished", inferlet.outcome
+            answers.append(inferlet.outcome.value)
+        return answers
+
     wall, cpu = time.perf_counter(), time.process_time()
-    running = [
-        await controller.application.launch(PROGRAM, [PROMPTS[place % len(PROMPTS)], str(4 + place * 7 % 29)])
-        for place in range(inferlets)
-    ]
-    for inferlet in running:
-        arrived = asyncio.Event()
-        inferlet.ended.watch(lambda _, arrived=arrived: arrived.set())
-        await arrived.wait()
+    answers = await asyncio.gather(*(client(place) for place in range(inferlets)))
     took = time.perf_counter() - wall, time.process_time() - cpu
-    outcomes = [inferlet.outcome for inferlet in running]
-    assert all(outcome is not None and outcome.status == "finished" for outcome in outcomes), outcomes
-    return Sample(*took, [outcome.value for outcome in outcomes if outcome is not None])
+    return Sample(*took, [answer for each in answers for answer in each])
 
 
 async def sweep(name: str, option: str, values: list[str], inferlets: int, rounds: int, facts: dict[str, Any]) -> str:
