@@ -152,7 +152,9 @@ def test_the_result_is_what_was_returned_or_set_last(body, value):
 
 def test_identity_arguments_and_flags():
     outcome = finished(
-        "send(json.dumps([get_version(), get_instance_id(), get_arg(), flags()]))", arguments=["--x", "a b"]
+        "assert json.loads(get_flags()) == flags()\n"
+        "send(json.dumps([get_version(), get_instance_id(), get_arg(), flags()]))",
+        arguments=["--x", "a b"],
     )
     from pie_core import __version__
 
@@ -281,12 +283,15 @@ def test_a_model_tells_what_it_is():
     outcome = finished("""model = get_auto_model()
 facts = [model.name, model.kvpage_size, model.vocab_size, model.max_position, model.eos_tokens, model.traits]
 assert [m.name for m in available_models()] == ["fake"] == [m.name for m in models_with_traits(["forward"])]
+assert model_names() == ["fake"] and json.loads(model_facts(model))["name"] == "fake"
 assert models_with_traits(["telepathy"]) == [] and available_traits(model) == list(model.traits)
 q = create_queue(model)
 assert json.loads(debug_query(q, "space")) == {"kvpage": 0, "embed": 0}
 alloc_emb(q, 2)
 assert json.loads(debug_query(q, "pools"))["embed"]["free"] == 254
 assert json.loads(debug_query(q, "queue")) == {"outstanding": [], "priority": 0}
+set_queue_priority(q, -3)
+assert json.loads(debug_query(q, "queue")) == {"outstanding": [], "priority": -3}
 json.loads(debug_query(q, "statistics"))
 return json.dumps(facts)""")
     assert outcome.ended.value == (

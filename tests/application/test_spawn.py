@@ -82,6 +82,22 @@ def test_parent_and_child_talk_in_order():
     assert json.loads(ended.value) == ["got 0", "got 1", "got 2", "end", "left", "end"]
 
 
+def test_children_can_be_named_by_number():
+    """As the calls take them, below the library's `Child`."""
+    ended = outcome(
+        "for n in range(2): spawn('child', source=CHILD)\n"
+        "send_to_child(1, 'one')\n"
+        "found = [await receive_from_child(1), await join_child(1)]\n"
+        "cancel_child(2)\n"
+        "for number in (1, 2):\n"
+        "    try: await join_child(number)\n"
+        "    except PieError as error: found.append(type(error).__name__)\n"
+        "return json.dumps(found)",
+        "text = await receive()\nsend('got ' + text)\nreturn text",
+    )
+    assert json.loads(ended.value) == ["got one", "one", "HandleError", "TerminatedError"]
+
+
 def test_what_is_sent_before_a_child_runs_is_bounded_like_its_inbox():
     ended = outcome(
         "child = spawn('child', source=CHILD)\n"
@@ -370,6 +386,8 @@ def test_a_parent_that_does_not_read_is_an_error_of_the_child():
         ("spawn('child', 'x', source=CHILD)", "ArgumentError: spawn: args: expected a list of texts"),
         ("spawn('child', [5], source=CHILD)", "ArgumentError: spawn: argument `args`: expected str, got 5"),
         ("from inferlet import join_child; join_child(7)", "HandleError: 7 is no child of this inferlet"),
+        ("await receive_from_child(7)", "HandleError: 7 is no child of this inferlet"),
+        ("send_to_child(7, 'x')", "HandleError: 7 is no child of this inferlet"),
         ("from inferlet import cancel_child; cancel_child(0)", "HandleError: 0 is no child of this inferlet"),
         ("spawn('child', source=CHILD).send(5)", "ArgumentError: send_to_child: argument `msg`"),
     ],

@@ -69,6 +69,25 @@ async def main():
     assert scene(play) == "xxFalse"
 
 
+def test_a_subscription_can_be_named_by_number(scene):
+    source = """
+async def main():
+    subscribe("news")
+    broadcast("news", "x")
+    found = await next_message(1)
+    unsubscribe(1)
+    try:
+        await next_message(1)
+    except HandleError:
+        return found
+"""
+
+    async def play(server):
+        return (await server.run(source)).value
+
+    assert scene(play) == "x"
+
+
 def test_a_slow_reader_gets_an_error_once_and_others_notice_nothing(scene):
     slow = """
 async def main():

@@ -58,6 +58,8 @@ return str(found == [None] * 2000)""")
     ("call", "message"),
     [
         ("store_get('')", "ArgumentError: the store: a key of 0 bytes; 1 to 512 are allowed"),
+        ("store_delete('')", "ArgumentError: the store: a key of 0 bytes"),
+        ("store_exists('')", "ArgumentError: the store: a key of 0 bytes"),
         ("store_set('ä' * 257, '')", "ArgumentError: the store: a key of 514 bytes"),
         ("store_set('a', 5)", "ArgumentError: store_set: argument `value`: expected str, got 5"),
         ("store_set('a', '\\ud800')", "half a surrogate pair"),
@@ -65,6 +67,7 @@ return str(found == [None] * 2000)""")
         ("await store_set('a', 'x' * 60); await store_set('b', 'x' * 60)", "ResourceError: the store: with 'b' user"),
         ("for n in range(4): await store_set(str(n), '')", "ResourceError: the store: user 'local' keeps 3 keys"),
         ("for n in range(300): store_get('a')", "ResourceError: the store: 256 accesses are not done"),
+        ("for n in range(300): store_list_keys()", "ResourceError: the store: 256 accesses are not done"),
         ("for n in range(300): store_set('a', 'x' * 90)", "allowed, with 1000 bytes; await one first"),
     ],
 )
