@@ -133,3 +133,17 @@ def test_statistics_count_what_was_launched():
     rig.loop.run()
     counters = rig.layer.statistics.calls["embed_txt"]
     assert (counters.batches, counters.commands, counters.weight, counters.mean_batch) == (1, 4, 8, 4.0)
+
+
+def test_a_wave_waits_until_everybody_who_could_run_has_been_heard():
+    rig = make_rig()
+    early, late = rig.open("early"), rig.open("late")
+    first, second = early.call("alloc_emb", 1), late.call("alloc_emb", 1)
+
+    def begin():
+        early.call("embed_txt", [1], [0], first)
+        rig.loop.soon(lambda: late.call("embed_txt", [2], [0], second))  # behind the first look at the backlog
+
+    rig.loop.soon(begin)
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 2)]]
