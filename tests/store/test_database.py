@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pie_core.application.store import database as database_module
 from pie_core.application.store.database import FILE, Database, Quota
 from pie_core.application.store.store import Store, default_directory
 from pie_core.errors import ConfigError, PieError, ResourceError
@@ -122,6 +123,32 @@ def test_several_servers_may_write_to_one_file(path):
     texts = {key: database.get("ann", key) for key in keys}
     assert database._usage("ann") == (901, sum(size_of(texts)))
     database.close()
+
+
+def test_a_new_file_that_another_server_is_preparing_is_waited_for(path, monkeypatch):
+    """SQLite itself would refuse at once: it does not wait where two prepare a file."""
+    other = preparing(path)
+    monkeypatch.setattr(database_module.time, "sleep", lambda _: other.execute("COMMIT"))
+    database = Database(path)
+    database.set("ann", "key", "value", ROOMY)
+    database.close()
+    other.close()
+
+
+def test_a_file_that_stays_locked_is_not_called_damaged(path, monkeypatch):
+    other = preparing(path)
+    monkeypatch.setattr(database_module, "_BUSY_S", 0.0)
+    with pytest.raises(ConfigError, match=r"was locked by another process for more than .*--state-dir") as caught:
+        Database(path)
+    assert "damaged" not in str(caught.value)
+    other.close()
+
+
+def preparing(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other
 
 
 def test_what_was_written_survives_a_process_that_is_killed(path):

@@ -6,6 +6,7 @@ A power failure may take the last writes with it; the end of a process does not.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ FILE = "store.sqlite3"
 _APPLICATION = 0x50494553  # "PIES", in the header of the file
 _VERSION = 1
 _BUSY_S = 10.0  # that another server may take for its write
+_RETRY_S = 0.01  # between attempts at what SQLite does not wait for by itself
 _CREATE = """
 CREATE TABLE entry (
     user TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, key)
@@ -136,16 +138,32 @@ class Database:
 
     def _prepare(self) -> None:
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("BEGIN IMMEDIATE")
             self._check_kind()
             self._connection.execute("COMMIT")
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
-            raise ConfigError(self._damaged(str(error))) from error
+            raise ConfigError(self._busy() if _is_busy(error) else self._damaged(str(error))) from error
         if found != "ok":
             raise ConfigError(self._damaged(found))
+
+    def _write_ahead(self) -> None:
+        """Switch a new file to write-ahead mode.
+
+        Of two that read it in its old mode neither can, so SQLite refuses one at once, whatever its timeout; the other
+        is done in a moment.
+        """
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_S)
 
     def _check_kind(self) -> None:
         """Make the tables in a new file; refuse one that is of something else, or of another version."""
@@ -165,8 +183,19 @@ class Database:
                 "or another --state-dir"
             )
 
+    def _busy(self) -> str:
+        return (
+            f"{self._where} was locked by another process for more than {_BUSY_S:g} s; end what holds it, or name "
+            "another place with --state-dir"
+        )
+
     def _damaged(self, why: str) -> str:
         return (
             f"{self._where} cannot be read: {why}. It may be damaged: restore it from a backup, move it away to begin "
             "with an empty one, or name another place with --state-dir"
         )
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether it fails only because somebody else is at work (the extended codes have it in their low byte)."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
