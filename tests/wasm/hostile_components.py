@@ -200,7 +200,7 @@ COMPONENTS: dict[str, Attack] = {
             local="(local $n i32)",
         ),
         "1000000 tickets are more than the 131072",
-        WALL,
+        {},
         uses={RUNTIME: {"sleep": "(param f64 i32)"}, TICKETS: WAIT},
     ),
     "a text that would be copied again and again": Attack(
