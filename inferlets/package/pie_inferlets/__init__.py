@@ -5,9 +5,8 @@ from pathlib import Path
 from pie_core import hookimpl
 
 _HERE = Path(__file__).parent
-_INSTALLED = _HERE / "programs"
 
 
 @hookimpl
 def pie_programs() -> Path:
-    return _INSTALLED if _INSTALLED.is_dir() else _HERE.parent.parent
+    return _HERE.parent.parent if _HERE.parent.name == "package" else _HERE
