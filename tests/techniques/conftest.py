@@ -1,0 +1,65 @@
+"""The bundled model as transformers runs it: the oracle of most techniques."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pie_core.controller import find_model
+from pie_core.plugins import Selection
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A checkpoint in transformers, fp32, on the CPU."""
+
+    path: Path
+    model: Any
+    tokenizer: Any
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens without any that the tokenizer would add."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, tokens: list[int]) -> str:
+        """Text, special tokens included."""
+        return str(self.tokenizer.decode(tokens))
+
+    def chat(self, question: str) -> str:
+        """The prompt of one user turn, in the model's template."""
+        turn = [{"role": "user", "content": question}]
+        return str(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+
+    def generate(self, prompt: str, max_new_tokens: int, **options: Any) -> list[int]:
+        """New tokens, the end token left out; greedy unless `options` say otherwise."""
+        ids = torch.tensor([self.encode(prompt)])
+        options = {"do_sample": False, "max_new_tokens": max_new_tokens} | options
+        with torch.no_grad():
+            out = self.model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        return [t for t in out[0, ids.shape[1] :].tolist() if t != self.tokenizer.eos_token_id]
+
+    def logits(
+        self, tokens: list[int], positions: list[int] | None = None, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[tokens, vocabulary] of one forward pass. mask: bool [tokens, tokens], row by row what a token sees."""
+        given: dict[str, Any] = {}
+        if positions is not None:
+            given["position_ids"] = torch.tensor([positions])
+        if mask is not None:
+            additive = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+            given["attention_mask"] = additive[None, None]
+        with torch.no_grad():
+            return self.model(torch.tensor([tokens]), **given).logits[0]
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    """The bundled model."""
+    path = find_model("pico", Selection()).path
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    return Reference(path, model, AutoTokenizer.from_pretrained(path))

@@ -1,0 +1,85 @@
+"""Programs of `inferlets/` on the bundled model in fp32: what a client sees, and what it took."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pie_core.application.program import find_program
+from pie_core.control.statistics import CallCounters
+from pie_core.controller import Controller, Settings
+from pie_core.loaded import LoadedModel
+from pie_core.resource import KvPage
+from pie_core.testing.run import Outcome, run_inferlet
+
+OPTIONS = {"dtype": "float32", "pages": "512", "embeds": "4096"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took. tokens: run through forward. steps: forward batches. forwards: forward commands."""
+
+    tokens: int
+    steps: int
+    forwards: int
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run."""
+
+    outcome: Outcome
+    cost: Cost
+
+    @property
+    def output(self) -> str:
+        """All that was printed; the program must have finished."""
+        assert self.outcome.ended.status == "finished", self.outcome.ended.error
+        return self.outcome.output
+
+
+async def run_on(
+    controller: Controller, program: str | Path, *arguments: str, pages_kept: int = 0, **given: Any
+) -> Ran:
+    """Run a program, by its name or its path, on a controller; afterwards nothing of it is held.
+
+    pages_kept: how many pages are exported afterwards. given: more arguments of `run_inferlet`.
+    """
+    path = Path(find_program(program).filename) if isinstance(program, str) else program
+    (model,) = controller.models.values()
+    before = replace(_forwards(model))
+    outcome = await run_inferlet(path, arguments, models=controller.models, **given)
+    await _freed(model, pages_kept)
+    after = _forwards(model)
+    tokens, steps = after.weight - before.weight, after.batches - before.batches
+    return Ran(outcome, Cost(tokens, steps, after.commands - before.commands))
+
+
+def run(program: str | Path, *arguments: str, pages_kept: int = 0, model: str = "pico", **given: Any) -> Ran:
+    """Run one program on a controller of its own."""
+
+    async def go() -> Ran:
+        async with serving(model) as controller:
+            return await run_on(controller, program, *arguments, pages_kept=pages_kept, **given)
+
+    return asyncio.run(go())
+
+
+def serving(model: str = "pico", **options: Any) -> Controller:
+    """A controller for several runs: `async with serving() as controller`. options: of the torch backend."""
+    return Controller(Settings(model, "torch", OPTIONS | options, tier="native"))
+
+
+def _forwards(model: LoadedModel) -> CallCounters:
+    return model.layer.statistics.calls.get("forward", CallCounters())
+
+
+async def _freed(model: LoadedModel, pages_kept: int) -> None:
+    """What commands in flight touch when the program ends comes back a moment later."""
+    async with asyncio.timeout(20):
+        for kind, pool in model.layer.pools.items():
+            while pool.free < pool.capacity - (pages_kept if kind is KvPage else 0):
+                await asyncio.sleep(0.001)
+    assert model.layer.spaces == {}
