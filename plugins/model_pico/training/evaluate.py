@@ -116,15 +116,16 @@ def questions(items: list[Example]) -> list[Question]:
 
 
 class Checkpoint:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str) -> None:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder)  # transformers types generate as a tensor
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder).to(device)  # its generate is typed a tensor
 
     @torch.inference_mode()
     def answers(self, batch: list[Question]) -> list[str]:
         """Greedy continuations, as long as the longest wanted one and a little, special tokens kept."""
         longest = max(len(self.tokenizer(question.wanted).input_ids) for question in batch)
         prompts = self.tokenizer([question.before for question in batch], return_tensors="pt", padding=True)
+        prompts = prompts.to(self.model.device)
         tokens = self.model.generate(**prompts, max_new_tokens=longest + 2, do_sample=False)
         return list(self.tokenizer.batch_decode(tokens[:, prompts["input_ids"].shape[1] :]))
 
@@ -145,12 +146,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--show", type=int, default=0, help="wrong answers to show per skill")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    checkpoint = Checkpoint(arguments.checkpoint)
+    checkpoint = Checkpoint(arguments.checkpoint, arguments.device)
     table = ["| skill | unseen | right | share |", "|---|---|---|---|"]
     for name, unseen, items in suites(arguments.seed):
         started = time.monotonic()

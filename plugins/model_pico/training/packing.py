@@ -1,7 +1,7 @@
 """Documents packed into rows of fixed lengths, so that the compiled model sees four shapes and little padding."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import torch
 from corpus.example import Span
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 IGNORED = -100
-ROWS_BY_LENGTH = {128: 20, 256: 10, 512: 5, 1024: 2}  # row length in tokens -> rows in a batch
+ROWS_BY_LENGTH = {128: 16, 256: 8, 512: 4, 1024: 2}  # row length in tokens -> rows of a share of a batch
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,18 @@ class Batch:
     positions: Tensor
     documents: Tensor
 
+    def pin_memory(self) -> "Batch":
+        """A copy that a device can fetch by itself; the data loader calls it."""
+        return Batch(*(tensor.pin_memory() for tensor in astuple(self)))
+
+    def to(self, device: str) -> "Batch":
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in astuple(self)))
+
     def attention_mask(self) -> Tensor:
         """Additive [rows, 1, length, length] in bfloat16: causal, and never across documents."""
         same = self.documents[:, :, None] == self.documents[:, None, :]
-        allowed = same & torch.ones(same.shape[-2:], dtype=torch.bool).tril()
-        mask = torch.zeros(allowed.shape, dtype=torch.bfloat16)
+        allowed = same & torch.ones_like(same[0]).tril()
+        mask = torch.zeros(allowed.shape, dtype=torch.bfloat16, device=allowed.device)
         return mask.masked_fill_(~allowed, -1e9)[:, None]
 
 
@@ -57,12 +64,12 @@ def encode(tokenizer: Tokenizer, spans: list[Span]) -> tuple[list[int], list[int
 
 
 class Packer:
-    """Draws documents until the rows of one length are full, and hands those out as a batch."""
+    """Draws documents until the rows of one length are full, and hands those out as a batch of some shares."""
 
-    def __init__(self, tokenizer: Tokenizer, next_document: Callable[[float], list[Span]]) -> None:
+    def __init__(self, tokenizer: Tokenizer, next_document: Callable[[float], list[Span]], shares: int) -> None:
         self._tokenizer = tokenizer
         self._next_document = next_document
-        self._open = {length: [_Row() for _ in range(rows)] for length, rows in ROWS_BY_LENGTH.items()}
+        self._open = {length: [_Row() for _ in range(rows * shares)] for length, rows in ROWS_BY_LENGTH.items()}
 
     def next_batch(self, progress: float) -> Batch:
         while True:

@@ -1,16 +1,19 @@
-"""Train pico from nothing and write its checkpoint: one command, one seed, a number of steps instead of a clock."""
+"""Train pico from nothing and write its checkpoint: one command, one seed, a number of steps instead of a clock.
+
+The defaults are for a GPU (minutes). A CPU does the same in days; `--shares 1` makes its steps sixteen times smaller.
+"""
 
 import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
-from random import Random
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
-from corpus import COPY_ONLY, document
-from packing import IGNORED, Batch, Packer
+from corpus import COPY_ONLY
+from feeding import batches
+from packing import IGNORED, Batch
 from tokenizer import train_tokenizer
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -18,15 +21,16 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 CHECKPOINT = Path(__file__).parents[1] / "src" / "pie_model_pico" / "checkpoint"
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3
 WARMUP_STEPS = 50
-MIXED_SCALE = 0.4  # of the rates once the skills are mixed: small batches of many kinds are noisier than copies
+REPORT_EVERY = 50  # steps
+MIXED_SCALE = 0.6  # of the rates once the skills are mixed: batches of many kinds are noisier than copies
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build_model(tokenizer: PreTrainedTokenizerFast, device: str) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=256,
         intermediate_size=704,
-        num_hidden_layers=6,
+        num_hidden_layers=8,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -36,8 +40,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
-    model.set_attn_implementation("eager")  # plain products: faster here than the CPU's fused attention backward
+    model = LlamaForCausalLM(config).to(device)  # type: ignore[arg-type]  # transformers wraps `to`
+    # On a CPU plain products are faster than its fused attention's backward pass.
+    model.set_attn_implementation("eager" if device == "cpu" else "sdpa")
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
@@ -87,7 +92,7 @@ class Loss(torch.nn.Module):
         return hidden
 
     def forward(self, batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16):
             hidden = self._decoder(batch.tokens, batch.positions, batch.attention_mask())
             trained = batch.labels != IGNORED
             logits = F.linear(hidden[trained], self.model.lm_head.weight)  # [trained tokens, vocabulary]
@@ -108,42 +113,46 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
             file.replace(folder / file.name)
 
 
-def train(steps: int, seed: int, save_every: int, folder: Path) -> None:
-    torch.manual_seed(seed)
-    rng = Random(seed)
-    tokenizer = train_tokenizer(seed)
-    model = build_model(tokenizer)
+def train(arguments: argparse.Namespace) -> None:
+    steps, device = arguments.steps, arguments.device
+    torch.manual_seed(arguments.seed)
+    tokenizer = train_tokenizer(arguments.seed)
+    model = build_model(tokenizer, device)
     loss_of, optimizers = Loss(model), Optimizers(model)
-    packer = Packer(tokenizer.backend_tokenizer, lambda progress: document(rng, progress))
-    print(json.dumps({"parameters": model.num_parameters(), "vocabulary": len(tokenizer), "steps": steps}), flush=True)
-    started, tokens, average = time.monotonic(), 0, 0.0
-    for step in range(steps):
-        batch = packer.next_batch(step / steps)
+    facts = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer), "steps": steps, "device": device}
+    print(json.dumps(facts), flush=True)
+    fed = batches(tokenizer.backend_tokenizer, steps, arguments.seed, arguments.shares, arguments.workers, device)
+    started, tokens, total = time.monotonic(), 0, torch.zeros((), device=device)
+    for step, batch in enumerate(fed, 1):
         loss = loss_of(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step(step, steps)
+        optimizers.step(step - 1, steps)
         tokens += batch.tokens.numel()
-        average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
-        if (step + 1) % 50 == 0:
-            seconds = time.monotonic() - started
-            line = {"step": step + 1, "loss": round(average, 4), "tokens": tokens, "seconds": round(seconds)}
+        total += loss.detach()
+        if step % REPORT_EVERY == 0:
+            mean, seconds = total.item() / REPORT_EVERY, time.monotonic() - started
+            line = {"step": step, "loss": round(mean, 4), "tokens": tokens, "seconds": round(seconds, 1)}
             print(json.dumps({**line, "tokens_per_s": round(tokens / seconds)}), flush=True)
-        if (step + 1) % save_every == 0:
-            save(model, tokenizer, folder)
-    save(model, tokenizer, folder)
+            total.zero_()
+        if step % arguments.save_every == 0:
+            save(model, tokenizer, arguments.out)
+    save(model, tokenizer, arguments.out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=14000)
+    parser.add_argument("--shares", type=int, default=16, help="size of a batch; one share is 2,048 tokens")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="one also runs well on a busy machine")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=6, help="processes that make batches; part of the seed")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on a CPU")
     parser.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder of the checkpoint")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.steps, arguments.seed, arguments.save_every, arguments.out)
+    train(arguments)
 
 
 if __name__ == "__main__":

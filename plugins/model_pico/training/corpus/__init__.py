@@ -46,7 +46,7 @@ SKILLS: Mapping[str, Skill] = {
     "remember": Skill(general.remember, 0.02, 0.02),
     "general": Skill(general.general, 0.03, 0.04),
 }
-COPY_ONLY = 0.06  # of training: at first only short copies, which form the look-back heads that all else builds on
+COPY_ONLY = 0.03  # of training: at first only short copies, which form the look-back heads that all else builds on
 CURRICULUM_END = 0.4  # of training; from here on the late shares hold
 
 
