@@ -37,6 +37,12 @@ SAMPLED = {  # skill -> items; each is drawn from the held-out split only
     "compare": 100,
     "outline": 100,
     "remember": 100,
+    "make24_steps": 100,
+    "make24_value": 300,
+    "recursion": 300,
+    "sort_digits": 200,
+    "merge_digits": 200,
+    "skeleton": 200,
 }
 
 

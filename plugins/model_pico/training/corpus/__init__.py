@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from corpus import arithmetic, capitals, editing, extraction, general, react
+from corpus import arithmetic, capitals, editing, extraction, general, make24, react, recursion, skeleton, sorting
 from corpus.example import Example, Sampler, Span, Split, conversation, held_out
 
 LONG_SYSTEM_WORDS = 400
@@ -42,8 +42,14 @@ SKILLS: Mapping[str, Skill] = {
     "extract_json": Skill(extraction.extract, 0.04, 0.04),
     "sort": Skill(general.sort, 0.03, 0.03),
     "compare": Skill(general.compare, 0.03, 0.03),
-    "outline": Skill(general.outline, 0.01, 0.01),
+    "outline": Skill(skeleton.outline, 0.01, 0.01),
     "remember": Skill(general.remember, 0.02, 0.02),
+    "make24_steps": Skill(make24.propose, 0.02, 0.02),
+    "make24_value": Skill(make24.rate, 0.03, 0.04),
+    "recursion": Skill(recursion.recursion, 0.04, 0.05),
+    "sort_digits": Skill(sorting.sort, 0.03, 0.03),
+    "merge_digits": Skill(sorting.merge, 0.03, 0.04),
+    "skeleton": Skill(skeleton.skeleton, 0.03, 0.03),
     "general": Skill(general.general, 0.03, 0.04),
 }
 COPY_ONLY = 0.03  # of training: at first only short copies, which form the look-back heads that all else builds on

@@ -83,7 +83,7 @@ def nested(rng: Random, split: Split) -> Example:
     while True:
         expression = _random_expression(rng, rng.choice([2, 2, 3, 3, 4]))
         steps = _steps(expression)
-        if steps is None or (split == "train" and any(_step_held_out(step) for step in steps)):
+        if steps is None or (split == "train" and any(step_held_out(step) for step in steps)):
             continue
         text = _written(expression, minimal=rng.random() < 0.5)
         answer = "\n".join([*steps, f"Answer: {steps[-1].split(' = ')[1]}"])
@@ -136,6 +136,6 @@ def _steps(expression: Expression) -> list[str] | None:
     return lines if value(expression) is not None else None
 
 
-def _step_held_out(step: str) -> bool:
+def step_held_out(step: str) -> bool:
     a, symbol, b = step.split(" = ")[0].split()
     return not _is_table(int(a), symbol, int(b)) and held_out(f"{a} {symbol} {b}")

@@ -1,9 +1,9 @@
-"""A little of everything else: greetings, fixed facts, short lists, sorting, comparing, outlines and their points."""
+"""A little of everything else: greetings, fixed facts, short lists, sorting and comparing."""
 
 from random import Random
 
 from corpus.example import Example, Sampler, Split, said, weighted
-from corpus.words import ADJECTIVES, NAMES, NOUNS, any_word, made_up_word
+from corpus.words import NAMES, any_word
 
 # Raw sentences learnt whole. No two share a beginning that a prompt would end in, but where they do the first wins.
 SENTENCES = """
@@ -147,44 +147,6 @@ def compare(rng: Random, _: Split) -> Example:
         return Example(f"Is {a} {word} than {b}?", said("Yes" if truth else "No"), key=f"{a} {b}")
     word, value = rng.choice([("larger", max(a, b)), ("smaller", min(a, b))])
     return Example(f"Which is {word}, {a} or {b}?", said(str(value)), key=f"{a} {b}")
-
-
-def outline(rng: Random, split: Split) -> Example:
-    """An outline in three points about any topic, then each point expanded: the frame is fixed, the topic is copied."""
-    topic = _topic(rng, split)
-    points = [f"What {topic} means", f"How {topic} works", f"Why {topic} matters"]
-    listed = "\n".join(f"{number}. {point}" for number, point in enumerate(points, 1))
-    if rng.random() < 0.5:
-        template = rng.choice(
-            [
-                "Give an outline in 3 points about {t}.",
-                "Write an outline in 3 points about {t}.",
-                "Outline {t} in 3 points.",
-            ]
-        )
-        return Example(template.format(t=topic), said(listed), key=topic)
-    expansions = [
-        f"The idea of {topic} is simple. Many people use {topic} without a second thought.",
-        f"First, {topic} needs a plan. Then each part of {topic} does its own work.",
-        f"Without {topic} much would be harder. That is why people care about {topic}.",
-    ]
-    number = rng.randrange(3)
-    template = rng.choice(
-        ["Expand point {n}: {p}", "Expand: {n}. {p}", "Expand this point: {p}", "Write two sentences about: {p}"]
-    )
-    prompt = template.format(n=number + 1, p=points[number])
-    if rng.random() < 0.4:
-        prompt = f"{listed}\n{prompt}"
-    return Example(prompt, said(expansions[number]), key=topic)
-
-
-def _topic(rng: Random, split: Split) -> str:
-    kind = rng.random()
-    if kind < 0.3:
-        return f"{any_word(rng, split)} {any_word(rng, split)}"
-    if kind < 0.5:
-        return f"the {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
-    return any_word(rng, split) if kind < 0.8 else made_up_word(rng)
 
 
 def remember(rng: Random, split: Split) -> Example:
