@@ -27,6 +27,8 @@ SAMPLED = {  # skill -> items; each is drawn from the held-out split only
     "nested_arithmetic": 300,
     "repeat": 200,
     "react": 200,
+    "coding": 200,
+    "roles": 200,
     "extract_json": 200,
     "change_case": 100,
     "spell": 100,

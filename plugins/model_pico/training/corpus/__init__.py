@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from corpus import arithmetic, capitals, editing, extraction, general, make24, react, recursion, skeleton, sorting
+from corpus import (
+    arithmetic,
+    capitals,
+    coding,
+    editing,
+    extraction,
+    general,
+    make24,
+    react,
+    recursion,
+    roles,
+    skeleton,
+    sorting,
+)
 from corpus.example import Example, Sampler, Span, Split, conversation, held_out
 
 LONG_SYSTEM_WORDS = 400
@@ -38,7 +51,9 @@ SKILLS: Mapping[str, Skill] = {
     "replace": Skill(editing.replace, 0.07, 0.08),
     "reverse": Skill(editing.reverse, 0.05, 0.06),
     "rename": Skill(editing.rename, 0.04, 0.04),
-    "react": Skill(react.react, 0.04, 0.06),
+    "react": Skill(react.react, 0.05, 0.08),
+    "coding": Skill(coding.coding, 0.05, 0.09),
+    "roles": Skill(roles.roles, 0.04, 0.06),
     "extract_json": Skill(extraction.extract, 0.04, 0.04),
     "sort": Skill(general.sort, 0.03, 0.03),
     "compare": Skill(general.compare, 0.03, 0.03),

@@ -36,11 +36,11 @@ SPELLED = {"+": "plus", "-": "minus", "*": "times"}
 Expression = int | tuple["Expression", str, "Expression"]
 
 
-def _is_table(a: int, symbol: str, b: int) -> bool:
+def is_table(a: int, symbol: str, b: int) -> bool:
     return symbol == "*" or (a < 10 and b < 10)
 
 
-def _operands(rng: Random) -> tuple[int, str, int]:
+def operands(rng: Random) -> tuple[int, str, int]:
     symbol = weighted(rng, [(0.38, "+"), (0.47, "-"), (0.15, "*")])
     if symbol == "*":
         return rng.randrange(13), symbol, rng.randrange(13)
@@ -55,8 +55,8 @@ def single_step(rng: Random, split: Split) -> Example:
     """One operation; in training sometimes several raw lines in a row, which is the densest way to see pairs."""
     if split == "train" and rng.random() < 0.35:
         return _raw_lines(rng, rng.randrange(3, 9))
-    a, symbol, b = _operands(rng)
-    key = None if _is_table(a, symbol, b) else f"{a} {symbol} {b}"
+    a, symbol, b = operands(rng)
+    key = None if is_table(a, symbol, b) else f"{a} {symbol} {b}"
     text, answer = f"{a} {symbol} {b}", str(OPERATORS[symbol](a, b))
     kind = rng.random()
     if kind < 0.35:
@@ -71,8 +71,8 @@ def single_step(rng: Random, split: Split) -> Example:
 def _raw_lines(rng: Random, count: int) -> Example:
     pieces: list[Span] = []
     while len(pieces) < 2 * count:
-        a, symbol, b = _operands(rng)
-        if _is_table(a, symbol, b) or not held_out(f"{a} {symbol} {b}"):
+        a, symbol, b = operands(rng)
+        if is_table(a, symbol, b) or not held_out(f"{a} {symbol} {b}"):
             pieces.append(Span(f"\n{a} {symbol} {b} =", trained=False))
             pieces += said(f" {OPERATORS[symbol](a, b)}")
     return Example(pieces[0].text.strip(), tuple(pieces[1:]), chat=False)
@@ -138,4 +138,4 @@ def _steps(expression: Expression) -> list[str] | None:
 
 def step_held_out(step: str) -> bool:
     a, symbol, b = step.split(" = ")[0].split()
-    return not _is_table(int(a), symbol, int(b)) and held_out(f"{a} {symbol} {b}")
+    return not is_table(int(a), symbol, int(b)) and held_out(f"{a} {symbol} {b}")

@@ -1,15 +1,16 @@
-"""Reason-and-act transcripts with two tools, calculator[expression] and lookup[key].
+"""Reason-and-act transcripts with the tools calculator[expression], lookup[key] and clock[what].
 
 What a tool says is given, never trained, and half of it is made up: a value in an answer can only come from the
-observation. The answer after `Observation:` is the runtime's to write, so each trained stretch ends at that word.
+observation. The answer after `Observation:` is the runtime's to write, so each trained stretch ends at that word. A
+tool that fails says `error: ...`; the model says so and makes nothing up.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from corpus.countries import COUNTRIES
 from corpus.example import Example, Span, Split, weighted
+from corpus.tool_calls import Transcript
 from corpus.words import NAMES, NOUNS, any_word, made_up_word
 
 TRIGGERS = [
@@ -24,37 +25,15 @@ SYSTEMS = [
     "Use tools. You can call calculator[expression] and lookup[key].",
     "You can use two tools: calculator[expression] and lookup[key]. Write Thought, Action, Observation and Answer.",
     "Answer with the tools calculator[expression] and lookup[key]. Think before each action.",
+    "Use the tools calculator[expression], lookup[key] and clock[what].",
+    "Use tools. You can call calculator[expression], lookup[key] and clock[what].",
+    "You have tools: calculator[expression], lookup[key], clock[what]. Write Thought, Action, Observation and Answer.",
 ]
 RAW_PROMPTS = ["Question: {q}\n", "Use tools.\nQuestion: {q}\n"]
 ATTRIBUTES = """
 population price height age color weight length area speed owner mayor currency language size depth width temperature
 """.split()
 WEATHER = "sunny rainy cloudy windy snowy foggy stormy hot cold mild".split()
-
-
-@dataclass
-class Transcript:
-    """Collects the trained and the given stretches of one transcript, in order."""
-
-    parts: list[Span] = field(default_factory=list)
-
-    def call(self, thought: str, action: str, observation: str) -> None:
-        self.parts.append(Span(f"Thought: {thought}\nAction: {action}\nObservation:", trained=True))
-        self.parts.append(Span(f" {observation}\n", trained=False))
-
-    def calculate(self, expression: str) -> str:
-        result = eval(expression)  # our own digits and operators, nothing from outside
-        value = str(int(result)) if result == int(result) else str(round(result, 2))
-        self.call(f"I need to calculate {expression}.", f"calculator[{expression}]", value)
-        return value
-
-    def look_up(self, key: str, value: str) -> str:
-        self.call(f"I need the {key}.", f"lookup[{key}]", value)
-        return value
-
-    def answer(self, text: str) -> tuple[Span, ...]:
-        self.parts.append(Span(f"Thought: I know the answer.\nAnswer: {text}", trained=True))
-        return tuple(self.parts)
 
 
 Task = Callable[[Random, Split], tuple[str, tuple[Span, ...]]]
@@ -191,6 +170,58 @@ def _fahrenheit(rng: Random, _: Split) -> tuple[str, tuple[Span, ...]]:
     return f"How warm is it in {city} in Fahrenheit?", steps.answer(f"It is {value} Fahrenheit in {city}.")
 
 
+def _clock_time(rng: Random) -> str:
+    return f"{rng.randrange(24):02d}:{rng.randrange(60):02d}"
+
+
+def _date(rng: Random) -> str:
+    return f"{rng.randrange(1990, 2090)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+
+
+def _time(rng: Random, _: Split) -> tuple[str, tuple[Span, ...]]:
+    steps, kind = Transcript(), rng.random()
+    if kind < 0.35:
+        city = _city(rng)
+        value = steps.ask_clock(f"time in {city}", _clock_time(rng))
+        return f"What time is it in {city}?", steps.answer(f"It is {value} in {city}.")
+    if kind < 0.65:
+        value = steps.ask_clock("time", _clock_time(rng))
+        return rng.choice(["What time is it?", "What is the time?"]), steps.answer(f"It is {value}.")
+    if kind < 0.9:
+        value = steps.ask_clock("date", _date(rng))
+        return rng.choice(["What is the date?", "What is the date today?"]), steps.answer(f"The date is {value}.")
+    value = steps.ask_clock("year", str(rng.randrange(1990, 2090)))
+    return rng.choice(["What year is it?", "Which year is it?"]), steps.answer(f"It is {value}.")
+
+
+def _capital_time(rng: Random, _: Split) -> tuple[str, tuple[Span, ...]]:
+    country, steps = rng.choice(COUNTRIES), Transcript()
+    city = steps.look_up(f"capital of {country.name}", country.capital if rng.random() < 0.6 else _city(rng))
+    value = steps.ask_clock(f"time in {city}", _clock_time(rng))
+    return f"What time is it in the capital of {country.in_sentence}?", steps.answer(f"It is {value} in {city}.")
+
+
+def _years(rng: Random, split: Split) -> tuple[str, tuple[Span, ...]]:
+    """Sums over the year that the clock tells."""
+    steps, year = Transcript(), rng.randrange(2000, 2090)
+    kind, other = rng.random(), rng.randrange(1900, 2000)
+    if kind < 0.35:
+        name = rng.choice(NAMES)
+        steps.ask_clock("year", str(year))
+        age = steps.calculate(f"{year} - {other}")
+        return f"{name} was born in {other}. How old is {name}?", steps.answer(f"{name} is {age} years old.")
+    if kind < 0.7:
+        thing = _item(rng, split)
+        steps.look_up(f"year of {thing}", str(other))
+        steps.ask_clock("year", str(year))
+        age = steps.calculate(f"{year} - {other}")
+        return f"How old is the {thing}?", steps.answer(f"The {thing} is {age} years old.")
+    later = year + rng.randrange(1, 100)
+    steps.ask_clock("year", str(year))
+    years = steps.calculate(f"{later} - {year}")
+    return f"How many years are left until {later}?", steps.answer(f"{years} years are left until {later}.")
+
+
 TASKS: list[tuple[float, Task]] = [
     (0.2, _calculation),
     (0.12, _word_problem),
@@ -200,11 +231,23 @@ TASKS: list[tuple[float, Task]] = [
     (0.12, _cost),
     (0.08, _two_cities),
     (0.03, _fahrenheit),
+    (0.07, _time),
+    (0.05, _capital_time),
+    (0.07, _years),
 ]
+FAILING = 0.08  # of transcripts: a tool fails on the way
+
+
+def _cut_short(rng: Random, split: Split, answer: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The same transcript up to one of its calls, which fails."""
+    calls = len(answer) // 2
+    return Transcript(list(answer[: 2 * rng.randrange(1, calls + 1)])).give_up(rng, split)
 
 
 def react(rng: Random, split: Split) -> Example:
     question, answer = weighted(rng, TASKS)(rng, split)
+    if rng.random() < FAILING:
+        answer = _cut_short(rng, split, answer)
     kind = rng.random()
     if kind < 0.3:
         return Example(rng.choice(RAW_PROMPTS).format(q=question), answer, chat=False, key=question)
