@@ -45,6 +45,7 @@ SAMPLED = {  # skill -> items; each is drawn from the held-out split only
     "sort_digits": 200,
     "merge_digits": 200,
     "skeleton": 200,
+    "count": 100,
 }
 
 

@@ -8,6 +8,7 @@ from corpus import (
     arithmetic,
     capitals,
     coding,
+    counting,
     editing,
     extraction,
     general,
@@ -58,13 +59,14 @@ SKILLS: Mapping[str, Skill] = {
     "sort": Skill(general.sort, 0.03, 0.03),
     "compare": Skill(general.compare, 0.03, 0.03),
     "outline": Skill(skeleton.outline, 0.01, 0.01),
-    "remember": Skill(general.remember, 0.02, 0.02),
+    "remember": Skill(general.remember, 0.02, 0.04),
     "make24_steps": Skill(make24.propose, 0.02, 0.02),
     "make24_value": Skill(make24.rate, 0.03, 0.04),
     "recursion": Skill(recursion.recursion, 0.04, 0.05),
     "sort_digits": Skill(sorting.sort, 0.03, 0.03),
     "merge_digits": Skill(sorting.merge, 0.03, 0.04),
     "skeleton": Skill(skeleton.skeleton, 0.03, 0.03),
+    "count": Skill(counting.count, 0.02, 0.03),
     "general": Skill(general.general, 0.03, 0.04),
 }
 COPY_ONLY = 0.03  # of training: at first only short copies, which form the look-back heads that all else builds on
@@ -80,13 +82,13 @@ def draw(name: str, rng: Random, split: Split) -> Example:
 
 
 def document(rng: Random, progress: float) -> list[Span]:
-    """One training document; `progress` in [0, 1] moves the mixture. One chat in five has several turns."""
+    """One training document; `progress` in [0, 1] moves the mixture. One chat in five has several turns, some many."""
     if progress < COPY_ONLY:
         return conversation([editing.short_copy(rng)])
     first = _any_example(rng, progress)
     turns = [first]
     if first.chat and rng.random() < 0.2:
-        more = (_any_example(rng, progress) for _ in range(rng.randrange(1, 4)))
+        more = (_any_example(rng, progress) for _ in range(rng.randrange(1, rng.choice([4, 4, 4, 12]))))
         turns += [turn for turn in more if turn.chat and not turn.system and not first.system]
     if first.chat and not first.system and rng.random() < 0.25:
         turns[0] = Example(first.prompt, first.answer, system=_system(rng))

@@ -151,7 +151,7 @@ def compare(rng: Random, _: Split) -> Example:
 
 def remember(rng: Random, split: Split) -> Example:
     """A fact given in the text and asked for right after, as a shared prefix or a modular prompt would hold it."""
-    people = rng.sample(NAMES, rng.randrange(2, 6))
+    people = rng.sample(NAMES, rng.randrange(2, rng.choice([6, 16])))
     things = [any_word(rng, split) for _ in people]
     facts = " ".join(f"{name} has a {thing}." for name, thing in zip(people, things, strict=True))
     chosen = rng.randrange(len(people))
