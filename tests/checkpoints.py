@@ -56,5 +56,6 @@ def write_adapter(path: Path, seed: int) -> Path:
         tensors[f"{prefix}.lora_B.weight"] = torch.randn(64, 4, generator=generator) * 0.2
     path.mkdir()
     save_file(tensors, path / "adapter_model.safetensors")
-    (path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+    (path / "adapter_config.json").write_text(json.dumps(config))
     return path
