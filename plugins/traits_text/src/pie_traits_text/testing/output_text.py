@@ -70,8 +70,10 @@ class OutputTextSuite(TextSuite):
             again = w.call("get_next_dist", end, cut)
             self.rig.loop.run()
             together, alone = ticket.result(), again.result()
-            assert list(together.ids) == list(alone.ids)
-            assert all(abs(a - b) <= self.batch_tolerance for a, b in zip(together.probs, alone.probs, strict=True))
+            assert self.batch_tolerance > 0 or list(together.ids) == list(alone.ids)
+            given = dict(zip(together.ids, together.probs, strict=True))
+            for token, prob in zip(alone.ids, alone.probs, strict=True):  # near the cut, others may be listed
+                assert abs(given.get(token, together.probs[-1]) - prob) <= self.batch_tolerance
 
     @quick
     def test_asking_changes_nothing(self) -> None:
