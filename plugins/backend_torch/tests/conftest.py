@@ -1,7 +1,13 @@
-"""Fixtures: tiny random checkpoints of many families, and a driver that plays the control layer's part."""
+"""Fixtures: tiny random checkpoints of many families, and a driver that plays the control layer's part.
+
+`PIE_TEST_DEVICE=cuda python -m pytest plugins/backend_torch/tests` runs the same tests on a GPU. The oracles stay on
+the CPU, in float32. Other bounds hold there: `ROUNDING`, and `same`, for a GPU's kernels are chosen by the size of the
+batch.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +34,10 @@ from pie_core.schema import Mask
 
 choose_kernels_by_shape()  # before any test computes something
 torch.set_num_threads(1)  # tiny models: a second thread only waits
+
+DEVICE = os.environ.get("PIE_TEST_DEVICE", "cpu")
+ON_CPU = DEVICE == "cpu"
+ROUNDING = 2e-5 if ON_CPU else 1e-4  # of the largest logit, between two ways to compute it in float32
 
 VOCAB = 160
 COMMON: dict[str, Any] = {
@@ -171,6 +181,14 @@ def write_adapter(path: Path, checkpoint: Path, seed: int = 0, strength: float =
     return path
 
 
+def same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    """Whether hidden states or logits are equal: to the bit on a CPU, up to rounding elsewhere."""
+    if ON_CPU:
+        return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+    scale = max(1.0, *(one.abs().max().item() for one in some))
+    return all((one - other).abs().max() <= ROUNDING * scale for one, other in zip(some, others, strict=True))
+
+
 @contextmanager
 def their_warnings() -> Iterator[None]:
     """Around peft, which uses what transformers calls deprecated."""
@@ -232,12 +250,13 @@ class Driver:
         return Forward(ikv=tuple(ikv), iemb=embeds, okv=tuple(okv), oemb=embeds, mask=mask)
 
     def hidden(self, command: Forward | ForwardWithAdapter) -> torch.Tensor:
-        """What a forward call left in its output Embeds."""
-        return self.backend.embeds[[embed.index for embed in command.oemb]].clone()
+        """What a forward call left in its output Embeds; on the host."""
+        return self.backend.embeds[[embed.index for embed in command.oemb]].cpu().clone()
 
     def logits(self, command: Forward | ForwardWithAdapter) -> torch.Tensor:
+        """The scores of what a forward call left; on the host."""
         with torch.inference_mode():
-            return self.backend.decoder.logits(self.hidden(command))
+            return self.backend.decoder.logits(self.hidden(command).to(self.backend.decoder.device)).cpu()
 
     def dist(self, embed: Embed, top_k: int | None = 256) -> Dist:
         return self.run(GetNextDist(emb=(embed,), top_k=top_k))[0]
@@ -289,7 +308,7 @@ def start(make: Callable[..., Path]) -> Callable[..., Driver]:
 
     def get(checkpoint: str | Path, **options: Any) -> Driver:
         path = make(checkpoint) if isinstance(checkpoint, str) else checkpoint
-        settings = {"pages": 256, "embeds": 4096} | options
+        settings = {"pages": 256, "embeds": 4096, "device": DEVICE} | options
         return Driver(load(ModelSpec(path.name, path), TorchOptions(**settings), lambda stage, share: None))
 
     return get

@@ -1,4 +1,4 @@
-"""In fp32 a call's result is, bit for bit, what it is when the call runs alone."""
+"""In fp32 a call's result is what it is when the call runs alone: bit for bit on a CPU, up to rounding on a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pie_traits_text.output_text import GetNextDist
 
 from pie_core.command import Command
 
-from .conftest import FAMILIES, VOCAB, Driver
+from .conftest import DEVICE, FAMILIES, ON_CPU, ROUNDING, VOCAB, Driver, same
 
 MOE = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=[1, 2], autouse=True)
+@pytest.fixture(params=[1, 2] if ON_CPU else [1], autouse=True)
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -76,7 +76,7 @@ def test_a_call_among_64_gives_the_bits_it_gives_alone(start: Any, make: Any, fa
     calls = mixed_calls(driver, 64)
     together = results(driver, [calls])
     alone = results(driver, [[call] for call in calls])
-    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+    assert same(together, alone)
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if "-" not in name])
@@ -87,16 +87,23 @@ def test_any_family_gives_the_same_bits_or_for_experts_the_same_to_rounding(star
     alone = results(driver, [[call] for call in calls])
     worst = max((one - other).abs().max().item() for one, other in zip(together, alone, strict=True))
     print(f"{family}: {worst:.1e}")
-    assert worst <= (1e-5 if family in MOE else 0.0)
+    assert worst <= (1e-5 if family in MOE else 0.0) or (not ON_CPU and same(together, alone))
 
 
 def test_a_distribution_among_many_is_the_one_it_is_alone(start: Any, make: Any) -> None:
     driver = start(make("llama", vocab_size=1009), implementation="lean")
     embeds = driver.embeds(33)
-    driver.backend.embeds[[embed.index for embed in embeds]] = torch.randn(33, driver.backend.embeds.shape[1])
+    driver.backend.embeds[[embed.index for embed in embeds]] = torch.randn(
+        33, driver.backend.embeds.shape[1], device=DEVICE
+    )
     for embed in embeds:
         embed.position = 0
     asked = [GetNextDist(emb=(embed,), top_k=(5, 256, None)[place % 3]) for place, embed in enumerate(embeds)]
     together = driver.run(*asked)
     alone = [driver.run(one)[0] for one in asked]
-    assert together == alone
+    if ON_CPU:
+        assert together == alone
+    for one, other in zip(together, alone, strict=True):
+        assert dict(zip(one.ids, one.probs, strict=True)) == pytest.approx(
+            dict(zip(other.ids, other.probs, strict=True)), rel=10 * ROUNDING
+        )

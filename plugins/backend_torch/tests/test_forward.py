@@ -9,7 +9,7 @@ import pytest
 import torch
 from pie_traits_text.forward import Forward
 
-from .conftest import VOCAB, Driver
+from .conftest import ROUNDING, VOCAB, Driver
 
 PATHS = [("llama", "lean"), ("llama", "generic"), ("gemma2", "generic"), ("deepseek_v3", "generic")]
 
@@ -55,7 +55,7 @@ def random_tokens(count: int, seed: int = 0) -> list[int]:
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    return bool((ours - theirs).abs().max() < 3e-5)
+    return bool((ours - theirs).abs().max() < 1.5 * ROUNDING)
 
 
 def causal(count: int) -> torch.Tensor:
@@ -171,7 +171,7 @@ def test_causality_is_by_position_not_by_the_order_of_slots(driver: Driver, stoc
 def test_an_embedded_token_is_its_row_of_the_models_own_table(driver: Driver, reference: Any) -> None:
     tokens = random_tokens(9, 12)
     embeds = driver.embed(tokens, range(9))
-    rows = driver.backend.embeds[[embed.index for embed in embeds]]
+    rows = driver.backend.embeds[[embed.index for embed in embeds]].cpu()
     with torch.no_grad():
         theirs = reference(driver.family).get_input_embeddings()(torch.tensor(tokens))  # type: ignore[attr-defined]
     assert torch.equal(rows, theirs) and rows.abs().max() > 0

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 
 from pie_core.resource import Embed, KvPage
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
 
 def fill(backend: Any) -> None:
@@ -32,9 +29,8 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_pages_come_back_to_other_places_unchanged_and_those_not_wanted_nowhere(start: Any, device: str) -> None:
-    backend = start("llama", pages=8, device=device).backend
+def test_pages_come_back_to_other_places_unchanged_and_those_not_wanted_nowhere(start: Any) -> None:
+    backend = start("llama", pages=8).backend
     fill(backend)
     before = [pages(backend, index) for index in range(8)]
     copy = backend.swapper.swap_out(KvPage, [5, 0, 3])
@@ -47,9 +43,8 @@ def test_pages_come_back_to_other_places_unchanged_and_those_not_wanted_nowhere(
     assert all(tensor.device.type == "cpu" for tensor in copy)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_embeds_come_back_and_the_bytes_are_counted(start: Any, device: str) -> None:
-    backend = start("llama", pages=8, device=device).backend
+def test_embeds_come_back_and_the_bytes_are_counted(start: Any) -> None:
+    backend = start("llama", pages=8).backend
     fill(backend)
     kept = backend.embeds.clone()
     copy = backend.swapper.swap_out(Embed, [1, 2])

@@ -106,10 +106,32 @@ def _in_order(tokens: int, window: int | None, like: Tensor) -> Tensor:
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """torch's own attention; causal in order where there is no bias. [n, heads, tokens, width]."""
+    if query.device.type == "cuda" and query.shape[1] != key.shape[1]:
+        return _grouped_on_gpu(query, key, value, bias, scale)
+    return _launched(query, key, value, bias, scale)
+
+
+def _grouped_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """Grouped heads on a GPU, where the fused kernel that takes a bias or float32 may want one key head for each.
+
+    (It is so up to torch 2.11; without it torch would fall back to one that writes all scores to memory.)
+    """
+    n, heads, tokens, width = query.shape
+    folds = heads // key.shape[1]
+    if bias is not None:  # the heads of a group become query rows
+        folded = query.reshape(n, key.shape[1], folds * tokens, width)
+        return _launched(folded, key, value, bias.repeat(1, 1, folds, 1), scale).reshape(n, heads, tokens, -1)
+    if query.dtype == torch.float32:
+        key, value = key.repeat_interleave(folds, 1), value.repeat_interleave(folds, 1)
+    return _launched(query, key, value, None, scale)
+
+
+def _launched(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     n, width, out_width = query.shape[0], key.shape[3], value.shape[3]
     if out_width < width:  # the fast kernels want one width
         value = functional.pad(value, (0, width - out_width))
-    if query.shape[0] * query.shape[1] == 1:  # a lone head would be split over threads, and round differently
+    if n * query.shape[1] == 1 and query.device.type == "cpu":
+        # a lone head would be split over threads, and round differently
         query, key, value = (tensor.expand(2, -1, -1, -1) for tensor in (query, key, value))
     out = functional.scaled_dot_product_attention(
         query,

@@ -35,6 +35,16 @@ def choose_dtype(name: str, config: Mapping[str, Any], device: torch.device) -> 
     return _DTYPES.get(own, torch.bfloat16)
 
 
+def choose_attention_by_shape(device: torch.device) -> None:
+    """Keep cuDNN out of `scaled_dot_product_attention`, for this process.
+
+    From torch 2.11 on it comes first on Hopper and Blackwell. It builds a plan for every batch size and context width,
+    some 30 ms each, and a server meets new ones all the time; the other kernels take any shape as it comes.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def describe(device: torch.device, dtype: torch.dtype) -> str:
     """For people: "cpu (2 threads, float32)"."""
     kind = str(dtype).removeprefix("torch.")

@@ -94,7 +94,7 @@ class LeanDecoder:
             turned = torch.cat([query, key], 1)
         turned = turned * cos + turned.roll(width // 2, -1) * sin
         out = attend(step, pool, index, turned[:, :heads], turned[:, heads:], joined[:, both:], layer.flavour)
-        return out.view(-1, heads * width)
+        return out.reshape(-1, heads * width)
 
 
 def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, adapters: Adapters, index: int) -> Layer:

@@ -20,7 +20,7 @@ from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
-from pie_backend_torch.device import choose_device, choose_dtype
+from pie_backend_torch.device import choose_attention_by_shape, choose_device, choose_dtype
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
 from pie_backend_torch.options import TorchOptions, check_options
 from pie_backend_torch.pool import token_bytes
@@ -40,13 +40,15 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
     progress("checkpoint", None)
     checkpoint = open_checkpoint(spec.path)
     device = choose_device(options.device)
+    choose_attention_by_shape(device)
     dtype = choose_dtype(options.dtype, checkpoint.config, device)
     adapters = Adapters(open_adapters(options.adapters), dtype, device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     tokenizer = open_tokenizer(checkpoint)
     memory.check_weights(checkpoint.parameters * dtype.itemsize, device)
-    with torch.no_grad():  # not inference mode: handlers of other packages may write to the pools outside it
+    # not in inference mode: handlers of other packages may write to the pools outside it
+    with memory.told(device), torch.no_grad():
         decoder = _read_decoder(checkpoint, options.implementation, dtype, device, adapters, progress)
         adapters.loaded()
         slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pie_backend_torch.linear import Linear, LinearMaker, can_pack
+from pie_backend_torch.linear import Linear, LinearMaker, PlainLinear, can_pack
 from pie_backend_torch.packing import RowwiseActivation
 from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.selection import Selection
@@ -82,8 +82,10 @@ class AdaptedLinear:
         return self._plus(self._base(x), x)
 
     def silu(self, x: Tensor) -> Tensor:
+        if isinstance(self._base, PlainLinear):  # its activation is a launch of its own
+            return functional.silu(self(x))
         out = self._base.silu(x)
-        if self._selection.parts:  # the base ran with its activation, so adapted rows need its bare product once more
+        if self._selection:  # the base ran with its activation, so adapted rows need its bare product once more
             for rows, delta in self._low_rank(x):
                 bare = self._base(pad_rows(x.index_select(0, rows)))[: len(rows)]
                 out.index_copy_(0, rows, self._silu(bare + delta))
@@ -91,7 +93,7 @@ class AdaptedLinear:
 
     def mul(self, x: Tensor, other: Tensor) -> Tensor:
         out = self._base.mul(x, other)
-        if self._selection.parts:
+        if self._selection:
             for rows, delta in self._low_rank(x):
                 out.index_add_(0, rows, delta * other.index_select(0, rows))
         return out
@@ -100,7 +102,7 @@ class AdaptedLinear:
         return self._plus(self._base.add(x, other), x)
 
     def _plus(self, out: Tensor, x: Tensor) -> Tensor:
-        if self._selection.parts:
+        if self._selection:
             for rows, delta in self._low_rank(x):
                 out.index_add_(0, rows, delta)
         return out
@@ -117,7 +119,7 @@ class AdaptedModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self._base(x)
-        if self._selection.parts:
+        if self._selection:
             flat = out.view(-1, out.shape[-1])
             for rows, delta in self._low_rank(x.reshape(-1, x.shape[-1])):
                 flat.index_add_(0, rows, delta)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from pie_backend_torch.rows import rounded
+from pie_backend_torch.upload import indices
 
 BLOCK = 64  # rows of one adapter that are multiplied together on a GPU
 
@@ -38,9 +39,9 @@ class Selection:
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self.names = tuple(names)
-        self.parts: tuple[Part, ...] = ()
         self._device = device
         self._chosen: Mapping[str, Sequence[int]] = {}
+        self._parts: tuple[Part, ...] | None = None
         self._blocks: Blocks | None = None
 
     def of(self, rows: Mapping[str, Sequence[int]]) -> Self:
@@ -49,20 +50,31 @@ class Selection:
         return self
 
     def __enter__(self) -> None:
-        self.parts = tuple([self._part(name, rows) for name, rows in self._chosen.items()])
+        pass
 
     def __exit__(self, *_: object) -> None:
-        self.parts, self._chosen, self._blocks = (), {}, None
+        self._chosen, self._parts, self._blocks = {}, None, None
+
+    def __bool__(self) -> bool:
+        """Whether any row is adapted."""
+        return bool(self._chosen)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The chosen rows by adapter; worked out once for a pass."""
+        if self._parts is None:
+            self._parts = tuple([self._part(name, rows) for name, rows in self._chosen.items()])
+        return self._parts
 
     @property
     def blocks(self) -> Blocks:
-        """The chosen rows in blocks; worked out once for a pass."""
+        """The chosen rows in blocks; worked out once for a pass, and moved in one copy."""
         if self._blocks is None:
             self._blocks = self._in_blocks()
         return self._blocks
 
     def _part(self, name: str, rows: Sequence[int]) -> Part:
-        padded = self._tensor([*rows, *[rows[0]] * (rounded(len(rows)) - len(rows))])
+        padded = indices([*rows, *[rows[0]] * (rounded(len(rows)) - len(rows))], self._device)
         return Part(name, padded[: len(rows)], padded)
 
     def _in_blocks(self) -> Blocks:
@@ -76,8 +88,5 @@ class Selection:
                 adapters.append(self.names.index(name))
                 real += range(len(gathered), len(gathered) + len(block))
                 gathered += [*block, *[block[-1]] * (length - len(block))]
-        tensors = map(self._tensor, (adapters, gathered, real, [gathered[place] for place in real]))
-        return Blocks(*tensors)
-
-    def _tensor(self, values: Sequence[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
+        joined: Any = indices([*adapters, *gathered, *real, *[gathered[place] for place in real]], self._device)
+        return Blocks(*torch.split(joined, [len(adapters), len(gathered), len(real), len(real)]))

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pie_backend_torch.upload import upload
+
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 LANE = 32  # slots; the narrowest step of padded widths
@@ -198,14 +200,12 @@ def _explicit(group: Group, spans: Sequence[Span], device: torch.device) -> None
         assert span.mask is not None
         row[:, : span.mask.shape[1]] = span.mask
     blind = ~masks.any(-1).reshape(-1, 1, 1)
-    group.mask = torch.from_numpy(masks).to(device)
+    group.mask = upload(torch.from_numpy(masks), device)
     if blind.any():
-        group.blind = torch.from_numpy(blind).to(device)
+        group.blind = upload(torch.from_numpy(blind), device)
 
 
 def _upload(pieces: list[Ints], device: torch.device) -> list[Tensor]:
     """The arrays as tensors on the device, by one copy."""
-    joined: Any = torch.from_numpy(np.concatenate(pieces))
-    if device.type != "cpu":
-        joined = joined.to(device)
+    joined: Any = upload(torch.from_numpy(np.concatenate(pieces)), device)
     return list(torch.split(joined, [len(piece) for piece in pieces]))

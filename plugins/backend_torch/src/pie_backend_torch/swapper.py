@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pie_backend_torch import upload
 from pie_backend_torch.pool import KvPool
 from pie_core.resource import Embed, KvPage, Resource
 
@@ -15,7 +16,7 @@ class TorchSwapper:
     """See `Swapper`. A copy is one host tensor [resources, ...] for each tensor of the pool.
 
     Copies to and from pinned memory are ordered on the device's stream, as everything else is: nobody on the host reads
-    them, so nobody waits for them.
+    them, so nobody waits for them. torch rounds pinned memory up to powers of two and keeps it for the next copy.
     """
 
     def __init__(self, pool: KvPool, embeds: Tensor) -> None:
@@ -30,27 +31,27 @@ class TorchSwapper:
 
     @torch.inference_mode()
     def swap_out(self, kind: type[Resource], indices: Sequence[int]) -> list[Tensor]:
-        return [_to_host(tensor[_places(indices, tensor)]) for tensor in self._pools[kind]]
+        tensors = self._pools[kind]
+        places = upload.indices(indices, tensors[0].device)
+        return [_to_host(tensor.index_select(0, places)) for tensor in tensors]
 
     @torch.inference_mode()
     def swap_in(self, kind: type[Resource], copy: object, indices: Sequence[int | None]) -> None:
         assert isinstance(copy, list)
         wanted = [place for place, index in enumerate(indices) if index is not None]
         targets = [index for index in indices if index is not None]
-        for tensor, held in zip(self._pools[kind], copy, strict=True):
+        tensors = self._pools[kind]
+        kept, places = (upload.indices(some, tensors[0].device) for some in (wanted, targets))
+        for tensor, held in zip(tensors, copy, strict=True):
             moved = held.to(tensor.device, non_blocking=True)
             if len(wanted) < len(indices):
-                moved = moved[_places(wanted, moved)]
-            tensor.index_copy_(0, _places(targets, tensor), moved)
+                moved = moved.index_select(0, kept)
+            tensor.index_copy_(0, places, moved)
 
 
 def _by_page(tensor: Tensor, pages: int) -> Tensor:
     """[slots, ...] as [pages, slots of a page, ...], the same memory."""
     return tensor.view(pages, -1, *tensor.shape[1:])
-
-
-def _places(indices: Sequence[int], like: Tensor) -> Tensor:
-    return torch.tensor(indices, dtype=torch.int64, device=like.device)
 
 
 def _to_host(tensor: Tensor) -> Tensor:

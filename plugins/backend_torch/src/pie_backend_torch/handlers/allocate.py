@@ -8,18 +8,19 @@ import torch
 from pie_traits_text.allocate import CopyKvpage
 
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.upload import indices
 
 
 class AllocateHandler:
     """Copies whole batches by one gather and one scatter per layer."""
 
     def __init__(self, backend: TorchBackend) -> None:
-        self._pool = backend.pool
-        self._device = backend.decoder.device
+        self._backend = backend
 
     @torch.inference_mode()
     def copy_kvpage(self, batch: Sequence[CopyKvpage]) -> None:
-        size = self._pool.page_size
+        pool = self._backend.pool
+        size = pool.page_size
         source: list[int] = []
         target: list[int] = []
         for command in batch:
@@ -27,5 +28,5 @@ class AllocateHandler:
                 source += range(first := page.index * size + command.src_start, first + length)
                 target += range(first := to.index * size + command.dst_start, first + length)
         if source:
-            slots = torch.tensor([source, target], dtype=torch.int64).to(self._device)
-            self._pool.copy(slots[0], slots[1])
+            slots = indices([source, target], pool.positions.device)
+            pool.copy(slots[0], slots[1])

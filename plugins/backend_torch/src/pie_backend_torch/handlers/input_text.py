@@ -8,6 +8,7 @@ import torch
 from pie_traits_text.input_text import EmbedTxt
 
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.upload import indices
 
 
 class InputTextHandler:
@@ -22,5 +23,5 @@ class InputTextHandler:
         ids = [token for command in batch for token in command.tok]
         rows = [embed.index for command in batch for embed in command.emb]
         if ids:
-            indices = torch.tensor([ids, rows], dtype=torch.int64).to(decoder.device)
-            self._backend.embeds.index_copy_(0, indices[1], decoder.embed(indices[0]))
+            both = indices([ids, rows], decoder.device)
+            self._backend.embeds.index_copy_(0, both[1], decoder.embed(both[0]))
