@@ -1,6 +1,7 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-    python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--threads 1] [--widths 1,8,32] [--rounds 5]
+    python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
+        [--rounds 5]
 
 All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
 (TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
@@ -67,12 +68,13 @@ class Sample:
     cpu_s: float
 
 
-def transformers_generate(path: Path, dtype: torch.dtype) -> Generate:
+def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Generate:
     """The baseline: transformers with SDPA and its own cache."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa").eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+    model = model.eval().to(device)
 
     def generate(prompts: Prompts, steps: int) -> list[list[int]]:
-        ids = torch.tensor(prompts)
+        ids = torch.tensor(prompts, device=device)
         with torch.no_grad():
             out = model.generate(
                 ids,
@@ -120,29 +122,31 @@ def measure(generate: Generate, prompts: Prompts) -> Sample:
 @click.command(help=__doc__)
 @click.option("--shape", default="30m")
 @click.option("--dtype", default="bfloat16")
+@click.option("--device", default="cpu")
 @click.option("--threads", default=1)
 @click.option("--widths", default="1,8,32")
 @click.option("--rounds", default=5)
-def main(shape: str, dtype: str, threads: int, widths: str, rounds: int) -> None:
+def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds: int) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
-        path = make_checkpoint(shape, Path(directory) / shape)
-        settings = Settings(
-            str(path), "torch", {"dtype": dtype, "threads": str(threads), "pages": "512"}, tier="native"
-        )
+        path = make_checkpoint(shape, Path(directory) / shape, device)
+        pages = max(512, 8 * max(map(int, widths.split(","))))
+        options = {"dtype": dtype, "device": device, "threads": str(threads), "pages": str(pages)}
+        settings = Settings(str(path), "torch", options, tier="native")
         controller = Controller(settings)
         runner.run(controller.__aenter__())
         loaded = next(iter(controller.models.values()))
         sides: dict[str, Generate] = {
-            "transformers": transformers_generate(path, getattr(torch, dtype)),
+            "transformers": transformers_generate(path, getattr(torch, dtype), device),
             "own loop": lambda prompts, steps: greedy(loaded.backend, prompts, steps),
             "inferlets": driven_by_inferlets(controller.application, runner.get_loop()),
         }
+        facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads} | machine(device)
         for width in map(int, widths.split(",")):
-            run_width(sides, width, rounds, {"shape": shape, "dtype": dtype, "threads": threads} | machine())
+            run_width(sides, width, rounds, facts)
         runner.run(controller.close())
 
 

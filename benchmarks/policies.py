@@ -1,6 +1,7 @@
-"""Dispatch policies: the same inferlets on the bundled model under eager, k-only, t-only and adaptive dispatch.
+"""Dispatch policies: the same inferlets on one model, the bundled one say, under eager, k-only, t-only and adaptive.
 
-    python benchmarks/policies.py [--inferlets 128] [--rounds 5] [--k 8,32,64,128] [--t-ms 1,2,5,10,20]
+    python benchmarks/policies.py [--model pico] [--device cpu] [--inferlets 128] [--rounds 5] [--k 8,32,64,128]
+        [--t-ms 1,2,5,10,20]
 
 First a sweep, one row each, finds the k and the t_ms with the most requests per second. Then those, eager and adaptive
 run interleaved in one process, one row each. A request is an inferlet of the trusted tier that completes a text by 8 to
@@ -13,14 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import statistics
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 import structlog
+from checkpoints import SHAPES, make_checkpoint
 from report import emit, machine
 
 from pie_core.application.program import Program
@@ -48,6 +52,22 @@ REQUESTS = 2  # of each client
 PROMPTS = ("The capital of France is", "Ann has two apples and", "Once upon a time there was a king who")
 
 
+@dataclass(frozen=True)
+class Place:
+    """What is served where."""
+
+    model: str
+    device: str
+
+    @asynccontextmanager
+    async def serving(self, name: str, options: Mapping[str, str]) -> AsyncIterator[Controller]:
+        """The model under a dispatch policy."""
+        backend = {"device": self.device, "threads": "1", "pages": "2048", "embeds": "8192"}
+        settings = Settings(self.model, "torch", backend, dispatch=PolicyChoice(name, dict(options)), tier="native")
+        async with Controller(settings) as controller:
+            yield controller
+
+
 @dataclass
 class Sample:
     """One round of one side."""
@@ -55,15 +75,6 @@ class Sample:
     wall_s: float
     cpu_s: float
     answers: list[str | None]
-
-
-@asynccontextmanager
-async def serving(name: str, options: Mapping[str, str], threads: int) -> AsyncIterator[Controller]:
-    """The bundled model under a dispatch policy."""
-    backend = {"threads": str(threads), "pages": "2048", "embeds": "8192"}
-    settings = Settings("pico", "torch", backend, dispatch=PolicyChoice(name, dict(options)), tier="native")
-    async with Controller(settings) as controller:
-        yield controller
 
 
 async def measure(controller: Controller, inferlets: int) -> Sample:
@@ -88,10 +99,12 @@ async def measure(controller: Controller, inferlets: int) -> Sample:
     return Sample(*took, [answer for each in answers for answer in each])
 
 
-async def sweep(name: str, option: str, values: list[str], inferlets: int, rounds: int, facts: dict[str, Any]) -> str:
+async def sweep(
+    place: Place, name: str, option: str, values: list[str], inferlets: int, rounds: int, facts: dict[str, Any]
+) -> str:
     """The value of an option with the most requests per second; a row for each."""
     async with AsyncExitStack() as stack:
-        sides = {value: await stack.enter_async_context(serving(name, {option: value}, 1)) for value in values}
+        sides = {value: await stack.enter_async_context(place.serving(name, {option: value})) for value in values}
         samples = await interleaved(sides, inferlets, rounds)
     best = min(samples, key=lambda value: statistics.median(sample.wall_s for sample in samples[value]))
     for value, taken in samples.items():
@@ -120,17 +133,18 @@ def figures(taken: list[Sample]) -> dict[str, Any]:
     }
 
 
-async def compare(inferlets: int, rounds: int, ks: list[str], periods: list[str]) -> None:
+async def compare(place: Place, inferlets: int, rounds: int, ks: list[str], periods: list[str]) -> None:
     """The sweeps, then the table."""
-    facts = {"inferlets": inferlets, "model": "pico", "threads": 1} | machine()
+    model = Path(place.model).name
+    facts = {"inferlets": inferlets, "model": model, "device": place.device, "threads": 1} | machine(place.device)
     chosen: dict[str, dict[str, str]] = {
         "adaptive": {},
         "eager": {},
-        "k-only": {"k": await sweep("k-only", "k", ks, inferlets, rounds, facts)},
-        "t-only": {"t_ms": await sweep("t-only", "t_ms", periods, inferlets, rounds, facts)},
+        "k-only": {"k": await sweep(place, "k-only", "k", ks, inferlets, rounds, facts)},
+        "t-only": {"t_ms": await sweep(place, "t-only", "t_ms", periods, inferlets, rounds, facts)},
     }
     async with AsyncExitStack() as stack:
-        sides = {name: await stack.enter_async_context(serving(name, chosen[name], 1)) for name in chosen}
+        sides = {name: await stack.enter_async_context(place.serving(name, chosen[name])) for name in chosen}
         samples = await interleaved(sides, inferlets, rounds)
         forwards = {
             name: next(iter(side.models.values())).layer.statistics.calls["forward"] for name, side in sides.items()
@@ -153,14 +167,18 @@ async def compare(inferlets: int, rounds: int, ks: list[str], periods: list[str]
 
 
 @click.command(help=__doc__)
+@click.option("--model", default="pico", help="A name, a directory, or a shape of checkpoints.py with random weights.")
+@click.option("--device", default="cpu")
 @click.option("--inferlets", default=128)
 @click.option("--rounds", default=5)
 @click.option("--k", "ks", default="8,32,64,128")
 @click.option("--t-ms", "periods", default="1,2,5,10,20")
-def main(inferlets: int, rounds: int, ks: str, periods: str) -> None:
+def main(model: str, device: str, inferlets: int, rounds: int, ks: str, periods: str) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    asyncio.run(compare(inferlets, rounds, ks.split(","), periods.split(",")))
+    with tempfile.TemporaryDirectory() as directory:
+        given = str(make_checkpoint(model, Path(directory) / model, device)) if model in SHAPES else model
+        asyncio.run(compare(Place(given, device), inferlets, rounds, ks.split(","), periods.split(",")))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from typing import Any, TextIO
 import psutil
 
 
-def machine() -> dict[str, Any]:
-    """Where and what this was measured with."""
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Where and what this was measured with; on a GPU its name and driver too."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        **({} if device == "cpu" else _gpu()),
         "python": platform.python_version(),
         "torch": version("torch"),
         "transformers": version("transformers"),
@@ -54,7 +55,16 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def _gpu() -> dict[str, str]:
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", "--id=0"]
+    name, driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    return {"gpu": name, "driver": driver}
+
+
 def _commit() -> str:
+    """COMMIT says it where the sources travel without their history."""
+    if "COMMIT" in os.environ:
+        return os.environ["COMMIT"]
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
     )

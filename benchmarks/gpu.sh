@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Everything that only a machine with a CUDA GPU shows, in six minutes at most:
+#
+#     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
+#
+#     numerics      numerics.py: the tests of the torch backend on the GPU, conformance among them
+#     decode-1b     decode.py in the shape of Llama 3.2 1B
+#     policies      policies.py on the bundled model
+#     decode-30m, decode-150m
+#     policies-1b   policies.py in the shape of Llama 3.2 1B
+#
+# Each part has a time limit of its own. It leaves PART.log, and its rows in gpu.jsonl, under $OUT, or beside the other
+# results. One that fails does not stop the next; the exit code is the number of those that failed.
+# Set PYTHON for another interpreter than .venv's, COMMIT where there is no git.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+OUT=${OUT:-benchmarks/results}
+ROWS=$OUT/gpu.jsonl
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+mkdir -p "$OUT"
+failed=0
+
+# run LIMIT_S PART COMMAND...: its rows go to $ROWS, all else to its log, whose end is shown
+run() {
+    local limit=$1 part=$2 started=$SECONDS code
+    shift 2
+    timeout --kill-after=10 "$limit" "$@" 2>"$OUT/$part.log" >"$OUT/$part.out"
+    code=$?
+    grep '^{' "$OUT/$part.out" >>"$ROWS"
+    grep -v '^{' "$OUT/$part.out" >>"$OUT/$part.log"
+    rm "$OUT/$part.out"
+    echo "== $part: exit code $code after $((SECONDS - started)) s of at most $limit"
+    [ "$code" -eq 0 ] || failed=$((failed + 1))
+    tail -n "$([ "$code" -eq 0 ] && echo 3 || echo 25)" "$OUT/$part.log" | cut -c-300
+}
+
+decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --shape "$1" --widths 1,8,32,128; }
+
+policies() { run "$2" "$1" "$PYTHON" benchmarks/policies.py --device cuda --rounds 2 --t-ms 2,5,10 "${@:3}"; }
+
+parts=("$@")
+[ $# -gt 0 ] || parts=(numerics decode-1b policies decode-30m decode-150m)
+for part in "${parts[@]}"; do
+    case $part in
+        numerics) run 120 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
+        decode-1b) decode 1b 75 ;;
+        policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
+        decode-30m) decode 30m 30 ;;
+        decode-150m) decode 150m 40 ;;
+        policies-1b) policies policies-1b 90 --model 1b --inferlets 32 --k 8,16,32 ;;
+        *) echo "$0: no part $part" >&2; failed=$((failed + 1)) ;;
+    esac
+done
+cut -c-400 "$ROWS" 2>/dev/null
+exit "$failed"
