@@ -127,6 +127,86 @@ def test_a_model_with_a_start_token_gets_it_once():
     )
 
 
+# several distributions at once
+
+
+@pytest.mark.parametrize("asked", [0, 3, 9])
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_one_pass_gives_the_distribution_after_each_of_the_last_tokens(count, asked):
+    """asked: how many tokens there were when the context was asked before."""
+    run(
+        f"""
+        tokens = list(range(9))
+        context = filled(tokens[:{asked}])
+        if {asked}:
+            await context.next_dists(max(1, {asked} - 2), 5)
+        context.fill_tokens(tokens[{asked}:])
+        dists = await context.next_dists({count}, 5)
+        for cut, dist in zip(range(10 - {count}, 10), dists, strict=True):
+            assert (list(dist.ids), list(dist.probs)) == await fresh(tokens[:cut])
+        assert await state(context) == await fresh(tokens)
+        """
+    )
+
+
+def test_several_distributions_of_a_context_with_hidden_tokens_are_those_token_by_token():
+    run(
+        """
+        tokens = list(range(9))
+        one, other = filled(tokens), filled(tokens)
+        for context in (one, other):
+            context.mask([0, 5, 8])
+        together, by_one = filled(tokens[:4]), filled(tokens[:4])
+        for context in (together, by_one):
+            await context.next_dist()
+            context.mask([1, 3])
+        together.fill_tokens([50, 51, 52])
+        dists = [(list(dist.ids), list(dist.probs)) for dist in await together.next_dists(3, 5)]
+        for token, dist in zip([50, 51, 52], dists):
+            by_one.fill_tokens([token])
+            assert await state(by_one) == dist
+        assert (await one.next_dists(4, 5))[-1].probs == (await other.next_dist(5)).probs
+        """
+    )
+
+
+def test_more_distributions_than_a_chunk_has_tokens():
+    run(
+        """
+        tokens = [n % 250 for n in range(1100)]
+        dists = await filled(tokens).next_dists(1050, 5)
+        for cut in (51, 52, 1024, 1025, 1100):
+            dist = dists[cut - 51]
+            assert (list(dist.ids), list(dist.probs)) == await fresh(tokens[:cut])
+        """,
+        pages=600,
+        embeds=2500,
+    )
+
+
+def test_what_was_judged_is_not_run_again():
+    run(
+        """
+        def run_so_far(): return json.loads(debug_query(context.queue, "statistics"))["calls"]["forward"]["weight"]
+        context = filled(list(range(10)))
+        await context.next_dists(6)
+        assert run_so_far() == 10
+        context.truncate(7)
+        assert await state(context) == await fresh(list(range(7)))
+        before = run_so_far()
+        child = context.fork()
+        context.truncate(5)
+        await context.next_dists(1)
+        assert run_so_far() == before                          # nothing
+        context.fill_tokens([50]); child.fill_tokens([60])
+        await context.next_dists(1); await child.next_dists(1)
+        assert run_so_far() == before + 2                      # the new tokens
+        assert await state(context) == await fresh([0, 1, 2, 3, 4, 50])
+        assert await state(child) == await fresh([0, 1, 2, 3, 4, 5, 6, 60])
+        """
+    )
+
+
 # generating
 
 
@@ -445,6 +525,8 @@ def test_a_rolling_window_stays_within_its_pages():
     [
         ("filled([]).truncate(1)", "truncate: 1 is outside the context of 0 tokens"),
         ("filled([1]).truncate(-1)", "truncate: -1 is outside"),
+        ("await filled([1]).next_dists(0)", "next_dists: 0 of a context of 1 tokens"),
+        ("await filled([1]).next_dists(2)", "next_dists: 2 of a context of 1 tokens"),
         ("filled([1]).mask(range(2))", "reaches outside the 1 tokens"),
         ("filled([1]).mask([-1])", "reaches outside"),
         ("await filled([]).next_dist()", "the context is empty; fill something first"),
@@ -626,6 +708,26 @@ def test_an_exported_context_can_be_opened_and_both_go_on_on_their_own(length):
         """,
         registry=load_registry(Selection()),
         leftover=-(-length // 4),
+    )
+
+
+@pytest.mark.parametrize("length", [1, 4, 6])
+def test_what_goes_on_from_an_export_runs_its_own_tokens_only(length):
+    run(
+        f"""
+        def run_so_far(): return json.loads(debug_query(author.queue, "statistics"))["calls"]["forward"]["weight"]
+        tokens = list(range({length}))
+        author = filled(tokens)
+        await author.next_dist()
+        author.export("prefix")
+        before = run_so_far()
+        with Context.open(get_auto_model(), "prefix", tokens) as reader:
+            reader.fill_tokens([50, 51])
+            assert await state(reader) == await fresh(tokens + [50, 51])
+        assert run_so_far() == before + 2 + {length} + 2       # the reader's two, and those of the fresh context
+        release_kvpage("prefix")
+        """,
+        registry=load_registry(Selection()),
     )
 
 

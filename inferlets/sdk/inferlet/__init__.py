@@ -10,6 +10,7 @@ from inferlet import calls as _calls
 from inferlet.chat import render_chat
 from inferlet.context import Context
 from inferlet.dist import Dist
+from inferlet.drafting import Drafter, prompt_lookup
 from inferlet.errors import (
     ArgumentError,
     CapabilityError,
@@ -47,6 +48,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "Context",
     "DeviceError",
     "Dist",
+    "Drafter",
     "Embed",
     "Future",
     "HandleError",
@@ -74,6 +76,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "http_post",
     "max_tokens",
     "models_with_traits",
+    "prompt_lookup",
     "render_chat",
     "sampling",
     "spawn",

@@ -13,6 +13,7 @@ from inferlet.handles import Embed, Queue
 from inferlet.host import Host, host
 from inferlet.model import Model
 from inferlet.pages import PageTable
+from inferlet.queues import leave_queue, take_queue
 from inferlet.sampling import Constraint, Sampler, greedy
 from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
 from inferlet.streaming import TextDecoder
@@ -37,10 +38,11 @@ class Context:
         self._host = host()
         self.model = model
         self.adapter = adapter  # every token of the context goes through it
-        self.queue = _take_queue(model)
+        self.queue = take_queue(model)
         self.tokens: list[int] = []  # all of them, pending ones included
         self._table = PageTable(self.queue, model.kvpage_size)
-        self._out: list[Embed] = []  # one Embed, for the next token in and the hidden state out
+        self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
+        self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
         self._hidden: set[int] = set()  # positions that are masked
         self._closed = False
 
@@ -69,10 +71,24 @@ class Context:
 
     async def next_dist(self, top_k: int | None = 256) -> Dist:
         """The distribution of the next token. The context must not be empty."""
-        self._check_filled()
-        self._run(len(self.tokens))
-        dist: Dist = await calls.get_next_dist(self.queue, self._out, top_k)
+        (dist,) = await self.next_dists(1, top_k)
         return dist
+
+    async def next_dists(self, count: int, top_k: int | None = 256) -> list[Dist]:
+        """The distributions of what follows each of the last `count` tokens, from one forward pass.
+
+        So tokens that were guessed and filled in are all judged at once; `truncate` takes back what is not wanted.
+        """
+        self._check_filled()
+        if not 1 <= count <= len(self.tokens):
+            raise ArgumentError(f"next_dists: {count} of a context of {len(self.tokens)} tokens")
+        first = len(self.tokens) - count
+        if first < self._states.start or self._states.stop < len(self.tokens):
+            self._forget(first)
+            self._run(len(self.tokens), count)
+        at = first - self._states.start
+        asked = [calls.get_next_dist(self.queue, [state], top_k) for state in self._out[at : at + count]]
+        return [await dist for dist in asked]
 
     async def generate(
         self,
@@ -135,15 +151,18 @@ class Context:
         child._table = self._table.fork(child.queue)
         child.tokens = list(self.tokens)
         child._hidden = set(self._hidden)
-        child._forget_last()  # its hidden state stays with the parent
         return child
 
     def truncate(self, count: int) -> None:
-        """Keep the first `count` tokens; what is kept is not computed again, but for the last of them."""
+        """Keep the first `count` tokens; what is kept is not computed again.
+
+        But for the last of them, if its distribution is wanted and it was not asked for before.
+        """
         self._check_open()
         if not 0 <= count <= len(self.tokens):
             raise ArgumentError(f"truncate: {count} is outside the context of {len(self.tokens)} tokens")
-        self._table.truncate(min(self._table.tokens, max(count - 1, 0)))
+        self._table.truncate(min(self._table.tokens, count))
+        self._states = range(min(self._states.start, count), min(self._states.stop, count))
         del self.tokens[count:]
         self._hidden = {position for position in self._hidden if position < count}
 
@@ -157,7 +176,7 @@ class Context:
         if any(not 0 <= position < len(self.tokens) for position in chosen):
             raise ArgumentError(f"mask: {min(chosen)}..{max(chosen)} reaches outside the {len(self.tokens)} tokens")
         self._run(len(self.tokens) - 1)
-        self._forget_last()  # what it saw may have changed
+        self._forget(max(len(self.tokens) - 1, 0))  # what the last one saw may have changed
         self._hidden = self._hidden - chosen if visible else self._hidden | chosen
         self._show(chosen)
 
@@ -188,9 +207,11 @@ class Context:
     def open(cls, model: Model, name: str, tokens: Sequence[int], adapter: str | None = None) -> Context:
         """A context that starts with the exported pages of `tokens`, and goes on through `adapter`."""
         context = cls(model, adapter)
-        context._table.adopt(calls.import_kvpage(name), len(tokens))
+        imported = PageTable(context.queue, model.kvpage_size)
+        imported.adopt(calls.import_kvpage(name), len(tokens))
+        context._table = imported.fork(context.queue)  # the partial page is read-only; go on with a copy
+        imported.drop(range(len(imported.pages)))
         context.tokens = list(tokens)
-        context._forget_last()  # its hidden state was not exported
         return context
 
     def close(self) -> None:
@@ -212,34 +233,38 @@ class Context:
 
     # running
 
-    def _run(self, upto: int) -> None:
-        """Enqueue forward passes for the tokens before `upto` that were not run; the last one's state is in `_out`."""
+    def _run(self, upto: int, states: int = 1) -> None:
+        """Enqueue forward passes for the tokens before `upto` that were not run; keep the last hidden `states`."""
         self._check_open()
-        table = self._table
-        if table.tokens < upto and not self._out:
-            self._out = calls.alloc_emb(self.queue, 1)
+        table, start = self._table, upto - states
+        if table.tokens >= upto:
+            return
+        self._states = range(0)
+        if len(self._out) < states:
+            self._out += calls.alloc_emb(self.queue, states - len(self._out))
         while table.tokens < upto:
             first = table.tokens
             last = min(upto, first + CHUNK)
             if self._hidden:  # a token that is hidden from those after it ends its chunk
                 last = next((at + 1 for at in range(first, last) if at in self._hidden), last)
-            self._run_chunk(first, self.tokens[first:last])
+            self._run_chunk(first, self.tokens[first:last], self._out[max(first - start, 0) : max(last - start, 0)])
             if last - 1 in self._hidden:
                 self._show({last - 1})
+        self._states = range(start, upto)
 
-    def _run_chunk(self, first: int, tokens: list[int]) -> None:
+    def _run_chunk(self, first: int, tokens: list[int], states: list[Embed]) -> None:
         table, queue = self._table, self.queue
         context = table.handles()
-        embeds = self._out if len(tokens) == 1 else calls.alloc_emb(queue, len(tokens))
+        embeds = states if len(states) == len(tokens) else calls.alloc_emb(queue, len(tokens))
         try:
             calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
             pages = table.reserve(len(tokens))
             if self.adapter is None:
-                calls.forward(queue, context, embeds, pages, self._out)
+                calls.forward(queue, context, embeds, pages, states)
             else:
-                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, self._out)
+                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states)
         finally:
-            if embeds is not self._out:
+            if embeds is not states:
                 calls.dealloc_emb(queue, embeds)
 
     def _show(self, positions: Iterable[int]) -> None:
@@ -251,9 +276,11 @@ class Context:
                 shown = [place * size + slot not in self._hidden for slot in range(size)]
                 calls.mask_kvpage(self.queue, [page], shown)
 
-    def _forget_last(self) -> None:
-        """Have the last token run again before the next distribution."""
-        self._table.truncate(min(self._table.tokens, max(len(self.tokens) - 1, 0)))
+    def _forget(self, first: int) -> None:
+        """Have the tokens from `first` on run again."""
+        if self._table.tokens > first:
+            self._table.truncate(first)
+        self._states = range(0)
 
     async def _turn(self, role: str, text: str) -> None:
         await self.fill(render_turn(self.model.prompt_template, role, text, first=not self.tokens))
@@ -268,17 +295,8 @@ class Context:
             raise ArgumentError("the context is empty; fill something first")
 
 
-def _take_queue(model: Model) -> Queue:
-    idle = host().idle_queues.get(model.name)
-    if not idle:
-        return model.create_queue()
-    queue = Queue(model.name, idle.pop())
-    calls.set_queue_priority(queue, 0)
-    return queue
-
-
 def _release(host: Host, queue: Queue, table: PageTable, embeds: list[Embed]) -> None:
-    host.idle_queues.setdefault(queue.model_name, []).append(queue.handle)
+    leave_queue(host, queue)
     table.drop(range(len(table.pages)))
     if embeds:
         calls.dealloc_emb(queue, embeds)

@@ -101,7 +101,7 @@ class PageTable:
             calls.dealloc_kvpage(self._queue, gone)
 
     def adopt(self, pages: Sequence[KvPage], tokens: int) -> None:
-        """Start from full pages that someone else wrote, and perhaps a partial one; `truncate` before writing."""
+        """Start from full pages that someone else wrote, and perhaps a partial one; go on writing in a fork."""
         assert not self.pages
         self.pages = [SharedPage(page) for page in pages]
         self.tokens = tokens
