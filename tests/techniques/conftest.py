@@ -1,7 +1,8 @@
-"""The bundled model as transformers runs it: the oracle of most techniques."""
+"""The bundled model, and a random one, as transformers runs them: the oracle of most techniques."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pie_core.controller import find_model
 from pie_core.plugins import Selection
+
+from ..checkpoints import write_llama
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,13 @@ class Reference:
         options = {"do_sample": False, "max_new_tokens": max_new_tokens} | options
         with torch.no_grad():
             out = self.model.generate(ids, attention_mask=torch.ones_like(ids), **options)
-        return [t for t in out[0, ids.shape[1] :].tolist() if t != self.tokenizer.eos_token_id]
+        return [t for t in out[0, ids.shape[1] :].tolist() if t not in self.ends]
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end an answer."""
+        ends: list[int] = torch.atleast_1d(torch.tensor(self.model.generation_config.eos_token_id)).tolist()
+        return ends
 
     def logits(
         self, tokens: list[int], positions: list[int] | None = None, mask: torch.Tensor | None = None
@@ -60,6 +69,18 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference() -> Reference:
     """The bundled model."""
-    path = find_model("pico", Selection()).path
+    return _open(find_model("pico", Selection()).path)
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A small random Llama over bytes with 64 positions, of which every fifth token ends an answer."""
+    path = write_llama(tmp_path_factory.mktemp("llama") / "llama", ["<pad>", "</s>"], 64)
+    config = path / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": list(range(1, 258, 5))}))
+    return _open(path)
+
+
+def _open(path: Path) -> Reference:
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     return Reference(path, model, AutoTokenizer.from_pretrained(path))
