@@ -8,7 +8,7 @@ CODE   := pie_core plugins inferlets tests benchmarks
 SEEDS  ?= 1000
 PROCESSES ?= 1
 
-.PHONY: run test check lint types bench wheels simulate simulate-planted clean train-model evaluate-model
+.PHONY: run test check lint types bench bench-techniques wheels simulate simulate-planted clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -27,6 +27,9 @@ types: $(STAMP)
 
 bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
 	$(BIN)/python benchmarks/decode.py
+
+bench-techniques: $(STAMP)  ## every technique against its baselines; ARGS="speculative_decoding --clients 1"
+	cd benchmarks && ../$(BIN)/python -m techniques $(ARGS)
 
 wheels: $(STAMP)  ## all distributions, into dist/; one holds the interpreter, built and compiled
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEELS)

@@ -1,0 +1,112 @@
+"""What sides are written with: our programs, our plain completion for loops on the client's side, transformers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import transformers
+
+from pie_core.application.events import Ended, Message, Output
+from pie_core.application.inferlet import Inferlet
+from pie_core.application.program import Program, find_program
+from pie_core.control.statistics import CallCounters
+from pie_core.controller import Controller, Settings, find_model
+from pie_core.loaded import LoadedModel
+from pie_core.plugins import Selection
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How everything is run: model, number type and threads of both sides, tier of our programs."""
+
+    model: str = "pico"
+    dtype: str = "float32"
+    threads: int = 1
+    tier: str = "native"
+
+    def controller(self) -> Controller:
+        """Ours; to be entered."""
+        options = {"dtype": self.dtype, "threads": str(self.threads), "pages": "2048", "embeds": "8192"}
+        return Controller(Settings(self.model, "torch", options, tier=self.tier))
+
+
+class Bench:
+    """Our server in this process, and the same model in transformers."""
+
+    def __init__(self, controller: Controller, settled: Settled) -> None:
+        self._controller = controller
+        self._settled = settled
+        self._programs: dict[str, Program] = {}
+
+    async def run(self, program: str, clients: Sequence[Sequence[str]]) -> list[str]:
+        """A program for each client, all at once, by its flags; what each prints."""
+        if program not in self._programs:
+            self._programs[program] = find_program(program)
+        source, launch = self._programs[program], self._controller.application.launch
+        inferlets = [await launch(source, list(flags)) for flags in clients]
+        return list(await asyncio.gather(*map(_finish, inferlets)))
+
+    async def complete(self, prompts: Sequence[str], max_tokens: int, *flags: str) -> list[str]:
+        """Our plain completion: what a loop on the client's side calls again and again (here without a network)."""
+        clients = [[f"--prompt={prompt}", f"--max-tokens={max_tokens}", *flags] for prompt in prompts]
+        return [text.removesuffix("\n") for text in await self.run("text_completion", clients)]
+
+    def generate(self, prompts: Sequence[str], max_tokens: int, **options: Any) -> list[str]:
+        """transformers' `generate`, all prompts in one batch (padded on the left); greedy unless told otherwise."""
+        tokenizer = self.tokenizer
+        batch = tokenizer(
+            list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        )
+        given = {"do_sample": False, "max_new_tokens": max_tokens} | options
+        with torch.no_grad():
+            out = self.transformer.generate(batch.input_ids, attention_mask=batch.attention_mask, **given)
+        return tokenizer.batch_decode(out[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+
+    def chat(self, question: str) -> str:
+        """The prompt of one user turn, in the model's template."""
+        turn = [{"role": "user", "content": question}]
+        return str(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+
+    @cached_property
+    def transformer(self) -> Any:
+        """The model in transformers."""
+        path, dtype = self._path, getattr(torch, self._settled.dtype)
+        return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa").eval()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return transformers.AutoTokenizer.from_pretrained(self._path)
+
+    @property
+    def forwards(self) -> CallCounters:
+        """What our server has run so far: `weight` is tokens, `batches` are steps."""
+        return self._loaded.layer.statistics.calls.get("forward", CallCounters())
+
+    @property
+    def _loaded(self) -> LoadedModel:
+        return next(iter(self._controller.models.values()))
+
+    @cached_property
+    def _path(self) -> Any:
+        return find_model(self._settled.model, Selection()).path
+
+
+async def _finish(inferlet: Inferlet) -> str:
+    """All that it prints and sends, to its end."""
+    text = ""
+    while True:
+        ticket, arrived = inferlet.events.get(), asyncio.Event()
+        ticket.watch(lambda _, arrived=arrived: arrived.set())
+        await arrived.wait()
+        match ticket.result():
+            case Output(text=more) | Message(text=more):
+                text += more
+            case Ended() as ended:
+                assert ended.status == "finished", ended.error
+                return text
