@@ -6,13 +6,12 @@ import asyncio
 import io
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence, Set
 from contextvars import Context as VariableContext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import get_ident
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import inferlet as sdk
@@ -138,7 +137,8 @@ class NativeTier:
     isolates = False
 
     def __init__(self) -> None:
-        self._compiled: OrderedDict[Program, CodeType] = OrderedDict()
+        self._code = lru_cache(_CACHED_PROGRAMS)(Program.compile)
+        self._calls = lru_cache(_CACHED_PROGRAMS)(Program.calls)  # milliseconds each, so once
 
     async def warm_up(self) -> None:
         """See `Tier.warm_up`."""
@@ -146,7 +146,7 @@ class NativeTier:
     async def prepare(self, program: Program, known: Set[str]) -> Prepared:
         """See `Tier.prepare`."""
         self._code(program)
-        return Prepared(program.manifest, program.calls(known))
+        return Prepared(program.manifest, self._calls(program, frozenset(known)))
 
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""
@@ -182,14 +182,6 @@ class NativeTier:
             raise ProgramError(wrong)
         text: str | None = value
         return text
-
-    def _code(self, program: Program) -> CodeType:
-        code = self._compiled.get(program)
-        if code is None:
-            code = self._compiled[program] = program.compile()
-            if len(self._compiled) > _CACHED_PROGRAMS:
-                self._compiled.popitem(last=False)
-        return code
 
 
 class _Output(io.TextIOBase):
