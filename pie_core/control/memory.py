@@ -71,14 +71,7 @@ class Memory:
 
     def drop(self, records: Sequence[Resource]) -> None:
         """One holder fewer. What nobody holds or uses goes back to its pool."""
-        self.stir()
-        for record in records:
-            record.holders -= 1
-            if record.holders == 0:
-                if record.uses:
-                    self.pools[type(record)].draining += 1
-                else:
-                    self._reclaim(record)
+        self._let_go(records)
         self.grant()
 
     def settle(self, node: Node) -> None:
@@ -97,21 +90,14 @@ class Memory:
     def grant(self) -> None:
         """Serve the allocations that wait, as far as there is room now."""
         for pool in self.pools.values():
-            while granted := pool.grant():
-                for allocation in granted:
-                    if isinstance(allocation, Swapped):
-                        self.swapping.swap_in(allocation)
-                        self._look()
-                        continue
-                    self.settle(allocation)  # what was freed while it waited makes room for the next
-                    for successor in unblock(allocation):
-                        self._ready(successor)
+            while pool.head is not None and not pool.lacking:
+                self._serve(pool.serve())  # what was freed while it waited makes room for the next
 
     def vacate(self, space: Space) -> None:
-        """Take everything from an inferlet that has ended."""
-        self.drop(space.surrender())
+        """Take everything from an inferlet that has ended, before anybody is served: it must not be itself."""
+        self._let_go(space.surrender())
         for pool in self.pools.values():
-            for allocation in pool.forget(space):
+            for allocation in pool.waiting_of(space):
                 self._abandon(allocation, pool)
         self.grant()
 
@@ -171,10 +157,10 @@ class Memory:
 
         standstill: nothing is on the device, and nothing could be launched.
         """
-        self._expire(self._now())
+        now = self._now()
+        self._expire(now)
         for pool in self.pools.values():
             self._swap_for(pool, standstill)
-        now = self._now()
         if not standstill or self.swapping.transfers:
             self._still_since = None
         elif self._still_since is None:
@@ -242,8 +228,28 @@ class Memory:
             "swap to"
         )
 
+    def _serve(self, allocation: Allocation) -> None:
+        """It has got its indices."""
+        if isinstance(allocation, Swapped):
+            self.swapping.swap_in(allocation)
+            self._look()
+            return
+        self.settle(allocation)
+        for successor in unblock(allocation):
+            self._ready(successor)
+
+    def _let_go(self, records: Sequence[Resource]) -> None:
+        self.stir()
+        for record in records:
+            record.holders -= 1
+            if record.holders == 0:
+                if record.uses:
+                    self.pools[type(record)].draining += 1
+                else:
+                    self._reclaim(record)
+
     def _abandon(self, allocation: Allocation, pool: Pool) -> None:
-        """Of an ended inferlet's waiting allocation, only what somebody still holds or uses goes on waiting."""
+        """Of an ended inferlet's waiting allocation, what somebody still holds goes on waiting, in its place."""
         for record in allocation.writes:
             record.uses -= 1
         records, allocation.writes = allocation.writes, [r for r in allocation.writes if r.holders or r.uses]
@@ -252,10 +258,10 @@ class Memory:
         for record in records:
             if not (record.holders or record.uses):
                 self._drained(record)  # as `drop` counted it; it never had an index to give back
-        if allocation.writes:
-            pool.wait(allocation)
-        elif isinstance(allocation, Swapped):
-            self.swapping.discard(allocation)
+        if not allocation.writes:
+            pool.forget(allocation)
+            if isinstance(allocation, Swapped):
+                self.swapping.discard(allocation)
 
     def _drained(self, record: Resource) -> None:
         self.pools[type(record)].draining -= 1

@@ -61,7 +61,7 @@ class Pool:
         return True
 
     def wait(self, allocation: Allocation) -> None:
-        """Let an allocation wait its turn; `grant` says when it is served."""
+        """Let an allocation wait its turn: it is served when it is the `head` and nothing is `lacking`."""
         if self._oldest_first:
             insort(self._waiting, allocation, key=_rank)
         else:
@@ -73,20 +73,19 @@ class Pool:
             self._free.append(record.index)
             record.index = UNBOUND
 
-    def grant(self) -> list[Allocation]:
-        """Bind the waiting allocations that can be served now, in order, and return them."""
-        granted = []
-        while self._waiting and not self.lacking:
-            allocation = self._waiting.popleft()
-            self._bind(allocation.writes)
-            granted.append(allocation)
-        return granted
+    def serve(self) -> Allocation:
+        """Bind and return the allocation that is next; there is room for it."""
+        allocation = self._waiting.popleft()
+        self._bind(allocation.writes)
+        return allocation
 
-    def forget(self, space: Space) -> list[Allocation]:
-        """Drop and return the waiting allocations of an inferlet that is gone."""
-        dropped = [allocation for allocation in self._waiting if allocation.space is space]
-        self._waiting = deque(allocation for allocation in self._waiting if allocation.space is not space)
-        return dropped
+    def waiting_of(self, space: Space) -> list[Allocation]:
+        """The waiting allocations of an inferlet."""
+        return [allocation for allocation in self._waiting if allocation.space is space]
+
+    def forget(self, allocation: Allocation) -> None:
+        """It waits no more."""
+        self._waiting.remove(allocation)
 
     def _needed(self) -> int:
         """What returns comes together with what the inferlet asks for besides, or it would only wait again."""

@@ -362,3 +362,16 @@ def test_who_returns_gets_what_it_holds_and_what_it_asks_for_together():
     hoarder.call("dealloc_kvpage", pages[:2])
     rig.loop.run()
     assert ticket.done and other.space.bound(KvPage) == 3
+
+
+def test_what_an_ended_inferlet_has_exported_keeps_its_place_in_line():
+    rig = make_rig(pages=2, contention=Wait())
+    hoarder, author, late = rig.open("hoarder"), rig.open("author"), rig.open("late")
+    held = hoarder.call("alloc_kvpage", 2)
+    shared = author.call("alloc_kvpage", 1)
+    author.call("export_kvpage", shared, "prefix")
+    late.call("alloc_kvpage", 2)
+    (page,) = author.space.resolve(KvPage, shared, "test")
+    rig.layer.close(author.space)
+    hoarder.call("dealloc_kvpage", held[:1])
+    assert page.index >= 0 and late.space.bound(KvPage) == 0
