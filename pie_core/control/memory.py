@@ -165,7 +165,7 @@ class Memory:
             self._still_since = None
         elif self._still_since is None:
             self._still_since = now
-        elif now - self._still_since >= self._contention.cycle_s:
+        elif now - self._still_since >= self._contention.cycle_s and not self._return_alone():
             self._break_cycle()
 
     def recall(self, space: Space) -> None:
@@ -176,6 +176,13 @@ class Memory:
         if needed:
             self.grant()
             self._look()
+
+    def _return_alone(self) -> bool:
+        """Have those come back who wait only for what they ask for besides; whether there were any."""
+        found = [pool for pool in self.pools.values() if pool.head and pool.head.returns and pool.has_room_for_head]
+        for pool in found:
+            self._serve(pool.serve())
+        return bool(found)
 
     def _swap_for(self, pool: Pool, standstill: bool) -> None:
         lacking = pool.lacking - pool.leaving - (0 if standstill else pool.draining)

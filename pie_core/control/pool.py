@@ -53,6 +53,11 @@ class Pool:
         """How many more must be free before the next one is served."""
         return max(0, self._needed() - self.free) if self._waiting else 0
 
+    @property
+    def has_room_for_head(self) -> bool:
+        """Whether the next one could be served by itself, whatever it is to come with."""
+        return bool(self._waiting) and len(self._waiting[0].writes) <= self.free
+
     def take(self, records: Sequence[Resource]) -> bool:
         """Bind fresh records to free indices. False, and nothing done, if there are too few or others wait."""
         if self._waiting or len(self._free) < len(records):

@@ -364,6 +364,24 @@ def test_who_returns_gets_what_it_holds_and_what_it_asks_for_together():
     assert ticket.done and other.space.bound(KvPage) == 3
 
 
+def test_who_returns_does_not_wait_for_what_it_asks_for_besides_where_nothing_else_moves():
+    """Else what it asks for may never come: it may be its own commands that keep the room for it."""
+    rig, _, move = never_rig(pages=4)
+    hoarder, other = rig.open("hoarder"), rig.open("other")
+    hoarder.call("alloc_kvpage", 3)
+    page, embeds = other.call("alloc_kvpage", 1), other.prompt([1, 2])
+    other.call("forward", [], embeds, page, [])
+    rig.loop.run()
+    move(other)
+    fresh = other.call("alloc_kvpage", 2)
+    ticket = other.call("forward", [], other.prompt([6], first=6), page, [])
+    more = other.call("forward", page, other.prompt([5], first=7), fresh, [])
+    rig.loop.advance(0.2)
+    assert not ticket.done
+    rig.loop.advance(1.0)
+    assert ticket.done and not more.done and rig.evicted == []
+
+
 def test_what_an_ended_inferlet_has_exported_keeps_its_place_in_line():
     rig = make_rig(pages=2, contention=Wait())
     hoarder, author, late = rig.open("hoarder"), rig.open("author"), rig.open("late")
