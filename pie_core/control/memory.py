@@ -198,9 +198,9 @@ class Memory:
         """End an inferlet if all that hold what somebody waits for wait themselves."""
         kinds = [pool.kind for pool in self.pools.values() if pool.head]
         spaces = sorted(self._spaces.values(), key=lambda space: space.arrival)
-        waiting = [space for space in spaces if space.outstanding() and any(space.bound(kind) for kind in kinds)]
+        waiting = [space for space in spaces if space.outstanding() and any(space.occupies(kind) for kind in kinds)]
         for kind in kinds:
-            holders = [space for space in spaces if space.bound(kind)]
+            holders = [space for space in spaces if space.occupies(kind)]
             if holders and set(holders) <= set(waiting):
                 victim = self._contention.break_cycle(kind, waiting)
                 self._evict(victim, self._cycle_reason(victim, kind, len(waiting)))

@@ -142,6 +142,14 @@ class Space:
         """How many of those are physical ones now."""
         return sum(record.index != UNBOUND for record in self.tables[kind].values())
 
+    def occupies(self, kind: type[Resource]) -> bool:
+        """Whether it holds physical ones, or has freed some that commands of its own still are to touch."""
+        return self.bound(kind) > 0 or any(
+            type(record) is kind and record.index != UNBOUND
+            for submission in self.outstanding()
+            for record in (*submission.reads, *submission.writes)
+        )
+
     def unbound(self, kind: type[Resource]) -> int:
         """How many of those are waited for, or in host memory."""
         return self.holds(kind) - self.bound(kind)

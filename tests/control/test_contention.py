@@ -382,6 +382,19 @@ def test_who_returns_does_not_wait_for_what_it_asks_for_besides_where_nothing_el
     assert ticket.done and not more.done and rig.evicted == []
 
 
+def test_a_cycle_is_seen_though_all_that_is_waited_for_was_freed_by_those_who_wait():
+    """Each has freed its page, and its own command, which waits for another page, keeps it from the other."""
+    rig = make_rig(pages=2, contention=Wait())
+    tickets = []
+    programs = [rig.open("old"), rig.open("new")]
+    pages = [hold_one(program) for program in programs]
+    for program, page in zip(programs, pages, strict=True):
+        tickets.append(ask(program, page, 1))
+        program.call("dealloc_kvpage", page)
+    rig.loop.advance(2.0)
+    assert rig.evicted == ["new"] and tickets[0].error is None and tickets[0].done
+
+
 def test_what_an_ended_inferlet_has_exported_keeps_its_place_in_line():
     rig = make_rig(pages=2, contention=Wait())
     hoarder, author, late = rig.open("hoarder"), rig.open("author"), rig.open("late")
