@@ -12,6 +12,7 @@ import structlog
 
 from pie_core.command import Command
 from pie_core.errors import DeviceError, PieError
+from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Entry, Wave
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,7 @@ class WaveRunner:
             failed.clear()
         for batch in wave.batches:
             runnable = list(range(len(batch.entries)))
-            if failed:
+            if failed and batch.kind not in (SwapOut, SwapIn):  # those move what is there, be it sound or not
                 runnable = [place for place in runnable if not _skip(batch, place, failed)]
             self._run_batch(batch, runnable)
             for place, entry in enumerate(batch.entries):

@@ -6,6 +6,7 @@ import pytest
 
 from pie_core import ArgumentError, Command, DeviceError, Embed, KvPage, Reads, Writes
 from pie_core.inference.device import ThreadDevice, WaveRunner
+from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Wave
 
 
@@ -101,6 +102,23 @@ def test_what_only_adds_to_a_failed_page_is_skipped():
 
     assert run((Append, [entry]), (Append, [entry]), Append=fail_once) == [["DeviceError"], ["DeviceError"]]
     assert len(calls) == 1
+
+
+def test_what_a_failed_command_left_is_moved_to_host_memory_and_back_all_the_same():
+    """The control layer knew of the failure before; a transfer that fails is taken for a lack of memory."""
+    page, calls = KvPage(4), []
+
+    def fail(batch):
+        raise RuntimeError("bit flip")
+
+    runner = WaveRunner({Append: fail, SwapOut: lambda batch: ["copy"], SwapIn: calls.append})
+    first = Wave([Batch(Append, [Entry(Append((page,)), writes=(page,))])])
+    out = Wave([Batch(SwapOut, [Entry(SwapOut(KvPage, (0,)), reads=(page,))])], chained=True)
+    back = Wave([Batch(SwapIn, [Entry(SwapIn(KvPage, "copy", (1,)), writes=(page,))])], chained=True)
+    for wave in (first, out, back):
+        runner.run(wave)
+    assert first.batches[0].errors and out.batches[0].results == ["copy"]
+    assert not back.batches[0].errors and len(calls) == 1
 
 
 @pytest.mark.parametrize("answers", [[], [1, 2, 3], 5])
