@@ -209,7 +209,7 @@ class ControlLayer:
         changed = self._enqueued != self._enqueued_at_last_look
         quiet = not changed or self._looks >= _PATIENCE
         self._enqueued_at_last_look = self._enqueued
-        self._looks += 1
+        self._looks = self._looks + 1 if changed else 0
         idle = not self._in_flight
         if changed:
             memory.stir()

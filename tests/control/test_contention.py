@@ -406,3 +406,17 @@ def test_what_an_ended_inferlet_has_exported_keeps_its_place_in_line():
     rig.layer.close(author.space)
     hoarder.call("dealloc_kvpage", held[:1])
     assert page.index >= 0 and late.space.bound(KvPage) == 0
+
+
+def test_a_long_wait_for_room_does_not_make_waves_leave_before_all_who_could_run_have():
+    """Looks at who waits are no looks at a busy host."""
+    rig = make_rig(pages=1, contention=Wait())
+    hoarder, waiting = rig.open("hoarder"), rig.open("waiting")
+    hoarder.call("alloc_kvpage", 1)
+    waiting.call("alloc_kvpage", 1)
+    rig.loop.advance(5.0)
+    hoarder.prompt([1])
+    rig.loop.step()
+    waiting.prompt([2])
+    rig.loop.run()
+    assert rig.device.shapes == [[("embed_txt", 2)]]
