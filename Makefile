@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WHEELS := . $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml)) ./inferlets ./inferlets/sdk
 CODE   := pie_core plugins inferlets tests benchmarks
+FIRST  ?= 0
 SEEDS  ?= 1000
 PROCESSES ?= 1
 
@@ -34,8 +35,8 @@ bench-techniques: $(STAMP)  ## every technique against its baselines; ARGS="spec
 wheels: $(STAMP)  ## all distributions, into dist/; one holds the interpreter, built and compiled
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEELS)
 
-simulate: $(STAMP)  ## random worlds of inferlets in virtual time: SEEDS=1000, or ARGS="--seed 17 --trace"
-	$(BIN)/python -m pie_core.testing.simulation --seeds $(SEEDS) --processes $(PROCESSES) $(ARGS)
+simulate: $(STAMP)  ## random worlds of inferlets in virtual time: SEEDS=1000 FIRST=0 PROCESSES=1, or ARGS="--seed 17 --trace"
+	$(BIN)/python -m pie_core.testing.simulation --first $(FIRST) --seeds $(SEEDS) --processes $(PROCESSES) $(ARGS)
 
 simulate-planted: $(STAMP)  ## the first seed that finds each planted bug
 	$(BIN)/python tests/simulation/planted.py

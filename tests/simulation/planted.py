@@ -205,8 +205,8 @@ BUGS = [
     Planted(
         "the last allocation that waits is served first",
         "pie_core/control/pool.py",
-        "            allocation = self._waiting.popleft()\n",
-        "            allocation = self._waiting.pop()\n",
+        "self._waiting.popleft()",
+        "self._waiting.pop()",
     ),
     Planted(
         "what is draining does not count as coming back",
@@ -365,6 +365,187 @@ BUGS = [
         "        embed.position = position + 1\n",
         "        embed.position = position\n",
     ),
+    Planted(
+        "what was moved out is not brought back when it is wanted",
+        "pie_core/control/layer.py",
+        "        if space.swapped:\n            self.memory.recall(space)\n",
+        "",
+    ),
+    Planted(
+        "what was wanted as it left is not brought back",
+        "pie_core/control/swapping.py",
+        "        if swapped.writes and swapped.needed:\n",
+        "        if False:\n",
+    ),
+    Planted(
+        "what leaves is not counted",
+        "pie_core/control/swapping.py",
+        "        self._pools[kind].leaving += len(records)\n",
+        "",
+    ),
+    Planted(
+        "an inferlet that could go on is moved",
+        "pie_core/control/swapping.py",
+        "if space is requester or any(one.launched or not one.blockers for one in outstanding):",
+        "if space is requester:",
+    ),
+    Planted(
+        "what others hold too is moved",
+        "pie_core/control/swapping.py",
+        "if record.holders == 1]",
+        "if record.holders]",
+    ),
+    Planted(
+        "what was freed while a command waits is not moved",
+        "pie_core/control/swapping.py",
+        "[record for record in waiting if record.holders == 0]",
+        "[]",
+    ),
+    Planted(
+        "commands do not wait for what is moved",
+        "pie_core/control/swapping.py",
+        "                swapped.block(submission)\n",
+        "                pass\n",
+    ),
+    Planted(
+        "new commands do not wait for what was moved",
+        "pie_core/control/swapping.py",
+        "                record.writer = swapped\n",
+        "                pass\n",
+    ),
+    Planted(
+        "a copy that failed is taken for one that is there",
+        "pie_core/control/swapping.py",
+        "        if error is not None:\n            self._stay(swapped, error)\n            return\n",
+        "",
+    ),
+    Planted(
+        "after a copy that failed things are moved all the same",
+        "pie_core/control/swapping.py",
+        "        self.broken = str(error)\n",
+        "",
+    ),
+    Planted(
+        "a copy that cannot be brought back is taken for sound",
+        "pie_core/control/swapping.py",
+        "            self._lost(transfer)\n",
+        "            pass\n",
+    ),
+    Planted(
+        "host memory has no bound",
+        "pie_core/control/swapping.py",
+        "self._bytes_of[kind] <= self._host_bytes:",
+        "self._bytes_of[kind]:",
+    ),
+    Planted(
+        "host memory is never given back",
+        "pie_core/control/swapping.py",
+        "            self.used_bytes -= len(swapped.layout) * self._bytes_of[swapped.kind]\n",
+        "",
+    ),
+    Planted(
+        "what comes back is in the wrong order",
+        "pie_core/control/swapping.py",
+        "tuple([index.get(record) for record in swapped.layout])",
+        "tuple([index.get(record) for record in swapped.layout][::-1])",
+    ),
+    Planted(
+        "what was freed in host memory is brought back",
+        "pie_core/control/swapping.py",
+        "        swapped.writes = [other for other in swapped.writes if other is not record]\n",
+        "",
+    ),
+    Planted(
+        "what comes back comes behind the commands that want it",
+        "pie_core/control/layer.py",
+        "            wave.batches += form_wave(",
+        "            wave.batches[:0] = form_wave(",
+    ),
+    Planted(
+        "the older lend to the younger",
+        "pie_core/control/swapping.py",
+        "(space.arrival < requester.arrival or space.has_just_returned)",
+        "space.has_just_returned",
+    ),
+    Planted(
+        "who was just brought back is moved again",
+        "pie_core/control/swapping.py",
+        "(space.arrival < requester.arrival or space.has_just_returned)",
+        "space.arrival < requester.arrival",
+    ),
+    Planted(
+        "the youngest inferlet is served first",
+        "pie_core/control/pool.py",
+        "    return allocation.space.arrival, not allocation.returns\n",
+        "    return -allocation.space.arrival, not allocation.returns\n",
+    ),
+    Planted(
+        "who returns always waits for what it asks for besides",
+        "pie_core/control/memory.py",
+        " and not self._return_alone():",
+        ":",
+    ),
+    Planted(
+        "an ended inferlet loses its place in line",
+        "pie_core/control/memory.py",
+        "        if not allocation.writes:\n            pool.forget(allocation)\n",
+        "        pool.forget(allocation)\n        if allocation.writes:\n            pool._waiting.append(allocation)\n"
+        "        else:\n",
+    ),
+    Planted(
+        "cycles of waits are not broken",
+        "pie_core/control/memory.py",
+        "            self._break_cycle()\n",
+        "            pass\n",
+    ),
+    Planted(
+        "a cycle is seen where somebody does not wait",
+        "pie_core/control/memory.py",
+        "if holders and set(holders) <= set(waiting):",
+        "if holders and waiting:",
+    ),
+    Planted(
+        "a cycle is not seen where all that is wanted was freed",
+        "pie_core/control/memory.py",
+        "holders = [space for space in spaces if space.occupies(kind)]",
+        "holders = [space for space in spaces if space.bound(kind)]",
+    ),
+    Planted(
+        "the oldest inferlet ends for a cycle",
+        "pie_core/control/contention.py",
+        "        return waiting[-1]\n",
+        "        return waiting[0]\n",
+    ),
+    Planted(
+        "what depends on a failure in a wave before runs",
+        "pie_core/control/layer.py",
+        "wave.chained = bool(self._in_flight)",
+        "wave.chained = False",
+    ),
+    Planted(
+        "what a failed command left is not moved",
+        "pie_core/inference/device.py",
+        "if failed and batch.kind not in (SwapOut, SwapIn):",
+        "if failed:",
+    ),
+    Planted(
+        "the last wave is taken for the one that is done",
+        "pie_core/control/layer.py",
+        "        wave = self._in_flight.popleft()\n",
+        "        wave = self._in_flight.pop()\n",
+    ),
+    Planted(
+        "an eager policy is not asked within the call",
+        "pie_core/control/layer.py",
+        "            if self._dispatch_policy.immediate:\n                self._consider()\n",
+        "",
+    ),
+    Planted(
+        "a policy is not asked again when it wants to be",
+        "pie_core/control/layer.py",
+        "        self._look_at(due, now)\n",
+        "",
+    ),
 ]
 
 
@@ -381,7 +562,7 @@ def find(bug: Planted, directory: Path, seeds: int) -> tuple[int, str] | None:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
     )
     found = re.search(r"^seed (\d+): (.*)", run.stdout, re.MULTILINE)
     if run.returncode not in (0, 1) or (run.returncode == 1) != bool(found):

@@ -1,13 +1,13 @@
 """The system under simulation, and the simulation itself: it replays, it shrinks, and it finds what was planted."""
 
 import ast
+from collections import Counter
+from itertools import accumulate, product
 
 import pytest
 
 from pie_core.application.channel import Channel
-from pie_core.plugins import Selection
-from pie_core.registry import load_registry
-from pie_core.testing.simulation import Client, Visit, World, draw_world, simulate
+from pie_core.testing.simulation import Client, Visit, World, draw_world, load_installed, simulate
 from pie_core.testing.simulation.shrink import shrink
 
 from .planted import BUGS, REPOSITORY, find
@@ -22,13 +22,17 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def registry():
-    return load_registry(Selection())
+def installed():
+    return load_installed()
 
 
 @pytest.fixture(scope="module")
-def findings(registry):
-    return {seed: simulate(draw_world(seed), registry) for seed in SEEDS}
+def findings(installed):
+    return {seed: simulate(draw_world(seed, installed), installed) for seed in SEEDS}
+
+
+def worlds(installed, count):
+    return (draw_world(seed, installed) for seed in range(count))
 
 
 def test_nothing_is_broken(findings):
@@ -36,8 +40,8 @@ def test_nothing_is_broken(findings):
     assert not broken, "python -m pie_core.testing.simulation --trace --seed SEED tells more"
 
 
-def test_the_same_seed_gives_the_same_log(registry):
-    logs = [simulate(draw_world(seed), registry).log for seed in (1, 4, 17, 1, 4, 17)]
+def test_the_same_seed_gives_the_same_log(installed):
+    logs = [simulate(draw_world(seed, installed), installed).log for seed in (1, 4, 17, 1, 4, 17)]
     assert logs[:3] == logs[3:] and all(len(log) > 10 for log in logs[:3])
 
 
@@ -47,14 +51,14 @@ def test_a_world_prints_as_what_makes_it():
     ast.parse(repr(world), mode="eval")
 
 
-def test_worlds_differ_and_have_every_fault():
+def test_worlds_differ_and_have_every_fault(installed):
     """The mean world must not be one in which nothing can go wrong."""
-    worlds = [draw_world(seed) for seed in range(300)]
-    verbs = {operation[0] for world in worlds for visit in world.visits for operation in visit.operations}
+    drawn = list(worlds(installed, 300))
+    verbs = {operation[0] for world in drawn for visit in world.visits for operation in visit.operations}
     assert {"branches", "cancelled", "export", "import", "stubborn", "raise", "exit", "leave", "wrong"} <= verbs
-    assert any(world.shut_down_at is not None for world in worlds) and any(world.shuffled for world in worlds)
-    assert any(visit.client.leaves is not None for world in worlds for visit in world.visits)
-    assert len({repr(world) for world in worlds}) == 300
+    assert any(world.shut_down_at is not None for world in drawn) and any(world.shuffled for world in drawn)
+    assert any(visit.client.leaves is not None for world in drawn for visit in world.visits)
+    assert len({repr(world) for world in drawn}) == 300
 
 
 def test_inferlets_really_end_in_every_way(findings):
@@ -77,7 +81,30 @@ def test_commands_really_run_in_company_and_really_fail(findings):
     assert {"argument", "handle", "resource", "terminated"} <= set(refused)
 
 
-def test_a_failing_world_is_shrunk_to_what_fails(monkeypatch, registry):
+def test_worlds_have_every_policy_and_a_third_of_them_the_classic_pair(installed):
+    pairs = Counter((world.dispatch.split()[0], world.contention.split()[0]) for world in worlds(installed, 600))
+    assert pairs.keys() == set(product(installed.dispatch, installed.contention))
+    assert pairs["adaptive", "fcfs-kill"] >= 200 and min(pairs.values()) >= 10
+
+
+def test_things_really_move_to_host_memory_and_back_and_some_copies_fail(findings):
+    """Else there would be nothing to get wrong."""
+    text = "\n".join(line for finding in findings.values() for line in finding.log)
+    assert text.count(" swap_out of ") > 20 and text.count(" swap_in of ") > 10
+    assert "has lost what was moved for it" in text
+
+
+def test_several_waves_really_are_in_flight_and_cycles_of_waits_really_end(findings):
+    most = Counter()
+    for finding in findings.values():
+        flying = list(accumulate(("a wave: " in line) - ("a wave is done" in line) for line in finding.log))
+        most[finding.world.dispatch.split()[0]] = max(most[finding.world.dispatch.split()[0]], *flying, 0)
+    assert min(most[name] for name in ("eager", "k-only", "t-only")) > 2
+    waits = [finding for finding in findings.values() if finding.world.contention == "wait"]
+    assert any(" gives way" in line for finding in waits for line in finding.log)
+
+
+def test_a_failing_world_is_shrunk_to_what_fails(monkeypatch, installed):
     """The second message of a channel is lost: one inferlet that reads or sends twice shows it."""
     put = Channel.put
 
@@ -89,9 +116,9 @@ def test_a_failing_world_is_shrunk_to_what_fails(monkeypatch, registry):
     monkeypatch.setattr(Channel, "put", lose)
 
     def fails(world):
-        return simulate(world, registry).broken is not None
+        return simulate(world, installed).broken is not None
 
-    world = next(world for world in map(draw_world, range(100)) if fails(world) and len(world.visits) > 2)
+    world = next(world for world in worlds(installed, 100) if fails(world) and len(world.visits) > 2)
     small = shrink(world, fails)
     assert fails(small)
     (visit,) = small.visits

@@ -5,19 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import click
 
-from pie_core.plugins import Selection
-from pie_core.registry import load_registry
 from pie_core.testing.simulation.drawing import draw_world
+from pie_core.testing.simulation.installed import Installed, load_installed
 from pie_core.testing.simulation.shrink import shrink
-from pie_core.testing.simulation.simulate import simulate
+from pie_core.testing.simulation.simulate import Finding, simulate
 from pie_core.testing.simulation.world import World
 
 _CHUNK = 50  # seeds that a process takes at a time
+_PROGRESS = 1000  # seeds from one line about how far it is to the next
+_POLICY = '"name option=value ..." or package.module:Class.'
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,8 +27,9 @@ _CHUNK = 50  # seeds that a process takes at a time
 @click.option("--seed", type=int, help="Run this seed only.")
 @click.option("--trace", is_flag=True, help="Print what happens in it.")
 @click.option("--processes", default=1, show_default=True, help="Share the seeds among so many processes.")
-@click.option("--dispatch", default="adaptive", show_default=True, help="Dispatch policy, or package.module:Class.")
-@click.option("--contention", default="fcfs-kill", show_default=True, help="Contention policy, likewise.")
+@click.option("--dispatch", metavar="POLICY", help=f"Dispatch policy of all worlds: {_POLICY}  [default: drawn]")
+@click.option("--contention", metavar="POLICY", help="Contention policy, likewise.")
+@click.option("--keep-going", is_flag=True, help="Run all seeds, whatever is broken, and print those that fail.")
 @click.option("--no-shrink", is_flag=True, help="Print a failing world as it is.")
 def main(
     seeds: int,
@@ -35,56 +37,68 @@ def main(
     seed: int | None,
     trace: bool,
     processes: int,
-    dispatch: str,
-    contention: str,
+    dispatch: str | None,
+    contention: str | None,
+    keep_going: bool,
     no_shrink: bool,
 ) -> None:
     """Simulate inferlets on the application and control layers in virtual time, with faults, and check every step."""
     draw = partial(draw_world, dispatch=dispatch, contention=contention)
+    installed = load_installed()
     if seed is not None:
-        world = draw(seed)
+        finding = simulate(draw(seed, installed), installed)
         if trace:
-            click.echo("\n".join(simulate(world).log))
-        sys.exit(_report(seed, world, _failure(world), no_shrink))
-    started, done = time.monotonic(), 0
+            click.echo("\n".join(finding.log))
+        sys.exit(_report(seed, finding, installed, no_shrink))
+    started, failed, done = time.monotonic(), list[int](), 0
     for number, broken in _all(range(first, first + seeds), draw, processes):
         done += 1
         if broken is not None:
-            sys.exit(_report(number, draw(number), broken, no_shrink))
-        if sys.stderr.isatty() and done % 100 == 0:
-            click.echo(f"\r{done} of {seeds}", nl=False, err=True)
-    click.echo(f"{done} seeds from {first} on: nothing is broken ({time.monotonic() - started:.0f} s)")
+            failed.append(number)
+            _report(number, broken, installed, no_shrink or keep_going)
+            if not keep_going:
+                break
+        if done % _PROGRESS == 0:
+            click.echo(f"{done} of {seeds} seeds, {len(failed)} broken ({time.monotonic() - started:.0f} s)", err=True)
+    outcome = f"broken are {failed}" if failed else "nothing is broken"
+    click.echo(f"{done} seeds from {first} on: {outcome} ({time.monotonic() - started:.0f} s)")
+    sys.exit(bool(failed))
 
 
-def _all(seeds: Iterable[int], draw: partial[World], processes: int) -> Iterator[tuple[int, str | None]]:
+def _all(seeds: range, draw: partial[World], processes: int) -> Iterator[tuple[int, Finding | None]]:
+    """Each seed, and what is broken, if anything is."""
     if processes == 1:
-        registry = load_registry(Selection())
-        for seed in seeds:
-            yield seed, simulate(draw(seed), registry).broken
+        yield from _some(draw, seeds)
         return
+    chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(partial(_one, draw), seeds, _CHUNK)
+        for found in pool.imap(partial(_list, draw), chunks):
+            yield from found
 
 
-def _one(draw: partial[World], seed: int) -> tuple[int, str | None]:
-    return seed, simulate(draw(seed)).broken
+def _list(draw: partial[World], seeds: range) -> list[tuple[int, Finding | None]]:
+    return list(_some(draw, seeds))
 
 
-def _failure(world: World) -> str | None:
-    return simulate(world).broken
+def _some(draw: partial[World], seeds: range) -> Iterator[tuple[int, Finding | None]]:
+    installed = load_installed()
+    for seed in seeds:
+        finding = simulate(draw(seed, installed), installed)
+        yield seed, None if finding.broken is None else finding
 
 
-def _report(seed: int, world: World, broken: str | None, no_shrink: bool) -> int:
+def _report(seed: int, finding: Finding, installed: Installed, no_shrink: bool) -> int:
     """Print what is wrong and the smallest world that shows it; the exit code."""
-    if broken is None:
+    if finding.broken is None:
         click.echo(f"seed {seed}: nothing is broken")
         return 0
-    click.echo(f"seed {seed}: {broken}")
+    world = finding.world
+    click.echo(f"seed {seed}: {finding.broken}")
     if not no_shrink:
-        registry = load_registry(Selection())
-        world = shrink(world, lambda candidate: simulate(candidate, registry).broken is not None)
-        click.echo(f"shrunk, it is: {simulate(world, registry).broken}")
-    click.echo(f"{world!r}\nreplay: python -m pie_core.testing.simulation --seed {seed} --trace")
+        world = shrink(world, lambda candidate: simulate(candidate, installed).broken is not None)
+        click.echo(f"shrunk, it is: {simulate(world, installed).broken}")
+    policies = f"--dispatch '{world.dispatch}' --contention '{world.contention}'"
+    click.echo(f"{world!r}\nreplay: python -m pie_core.testing.simulation --seed {seed} {policies} --trace")
     return 1
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pie_core.inference.device import Completed, WaveRunner
+from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Wave
 from pie_core.testing.simulation.faults import Workshop
 from pie_core.testing.simulation.ledger import Ledger
@@ -24,8 +26,9 @@ class _Job:
 class SimulatedDevice:
     """Waves take up to `wave_s`, end in order, and are computed when they begin, when they end, or in between.
 
-    The control thread goes on meanwhile: what it changes too early or too late shows in the results. tell: hears what
-    happens, before it does.
+    The control thread goes on meanwhile: what it changes too early or too late shows in the results. swap_s: how much
+    longer a wave with transfers may take. told: hears of a wave before it is launched; tell: what happens, before it
+    does.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class SimulatedDevice:
         loop: asyncio.AbstractEventLoop,
         draw: random.Random,
         wave_s: float,
+        swap_s: float,
+        told: Callable[[Wave[Any]], None],
         tell: Callable[[str], None],
     ) -> None:
         self._runner = WaveRunner(workshop.routes)
@@ -42,16 +47,25 @@ class SimulatedDevice:
         self._loop = loop
         self._draw = draw
         self._wave_s = wave_s
+        self._swap_s = swap_s
+        self._told = told
         self._tell = tell
         self._free_at = 0.0
+        self._waiting: deque[_Job] = deque()  # to be computed
+        self._running: deque[_Job] = deque()  # to be completed
 
     def launch(self, wave: Wave[Any], completed: Completed) -> None:
         """See `Device.launch`."""
+        self._told(wave)
         self._tell(f"a wave: {[[str(entry) for entry in batch] for batch in self._ledger.launch(wave)]}")
         begins = max(self._loop.time(), self._free_at)
         self._free_at = begins + self._draw.uniform(0.0, self._wave_s)
+        if wave.batches[0].kind in (SwapOut, SwapIn):
+            self._free_at += self._draw.uniform(0.0, self._swap_s)
         computed = self._draw.choice([begins, (begins + self._free_at) / 2, self._free_at])
         job = _Job(wave, completed)
+        self._waiting.append(job)
+        self._running.append(job)
         if computed == self._loop.time():
             self._compute(job)
         elif computed < self._free_at:
@@ -62,15 +76,19 @@ class SimulatedDevice:
         """See `Device.close`."""
 
     def _compute(self, job: _Job) -> None:
-        if not job.computed:
-            job.computed = True
-            self._runner.run(job.wave)
+        """After those before it, whatever the loop made of timers that are due at the same time."""
+        while not job.computed:
+            first = self._waiting.popleft()
+            first.computed = True
+            self._runner.run(first.wave)
 
     def _post(self, job: _Job) -> None:
         self._compute(job)
-        self._loop.call_soon_threadsafe(self._complete, job)
+        self._loop.call_soon_threadsafe(self._complete)
 
-    def _complete(self, job: _Job) -> None:
+    def _complete(self) -> None:
+        """The first that is not completed yet: messages of one thread arrive in order."""
+        job = self._running.popleft()
         self._tell("a wave is done")
         job.completed()
         self._ledger.complete(job.wave)

@@ -7,66 +7,58 @@ books of dependencies.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pie_core.command import Command
 from pie_core.control.submission import Submission
+from pie_core.control.swapping import Transfer
 from pie_core.control.ticket import Ticket
 from pie_core.errors import DeviceError, TerminatedError
-from pie_core.inference.wave import Wave
-from pie_core.resource import UNBOUND, Resource
-from pie_core.schema import Access
+from pie_core.inference.wave import Batch, Wave
+from pie_core.resource import UNBOUND
+from pie_core.testing.simulation.entry import Entry, accesses, older, rank
 from pie_core.testing.simulation.faults import Workshop
-
-
-@dataclass(eq=False)
-class Entry:
-    """One accepted command. before: those unlaunched that it conflicts with. needs: whose results it builds on."""
-
-    number: int
-    submission: Submission
-    owner: str
-    name: str
-    reads: list[Resource]
-    writes: list[Resource]
-    before: list[Entry] = field(default_factory=list)
-    needs: list[Entry] = field(default_factory=list)
-    batch: int | None = None  # launched as part of the batch of this number, counted over all waves
-    finished: bool = False  # the device has reported it
-
-    @property
-    def failed(self) -> bool:
-        return self.submission.done and self.submission.error is not None
-
-    def __str__(self) -> str:
-        return f"{self.owner} {self.name}#{self.number}"
-
+from pie_core.testing.simulation.moves import Loss, Move, Moves
 
 Complain = Callable[[str], None]
 
 
 class Ledger:
-    """See the module. complain: told of every broken rule."""
+    """See the module. complain: told of every broken rule. lost: of an inferlet that loses what was moved for it."""
 
-    def __init__(self, workshop: Workshop, limit: Callable[[type[Command]], int], complain: Complain) -> None:
+    def __init__(
+        self,
+        workshop: Workshop,
+        limit: Callable[[type[Command]], int],
+        moves: Moves,
+        complain: Complain,
+        lost: Callable[[str], None],
+    ) -> None:
         self.open: dict[int, Entry] = {}  # accepted and not done, by number
-        self.in_flight: Wave[Submission] | None = None
-        self.launches = 0
+        self.in_flight: deque[Wave[Any]] = deque()
+        self.launches = 0  # of waves with commands
+        self.moves = moves
+        self.back: dict[str, list[Entry]] = {}  # commands for which an inferlet was last brought back, by owner
+        self._lost = lost
         self._workshop = workshop
         self._limit = limit
         self._complain = complain
         self._entries: dict[int, Entry] = {}  # by the submission's id; entries keep submissions alive
         self._touching: dict[int, list[Entry]] = {}  # unlaunched entries by the id of a resource
-        self._writer: dict[int, Entry] = {}  # the last accepted writer of a resource
+        self._writer: dict[int, Entry | Loss] = {}  # who was last to write a resource
         self._batches = 0
 
     # the program's side
 
+    def knows(self, submission: Submission) -> bool:
+        """Whether it was accepted before."""
+        return id(submission) in self._entries
+
     def accept(self, submission: Submission, owner: str) -> Entry:
         """A command was enqueued."""
-        reads, writes = _accesses(submission.command)
+        reads, writes = accesses(submission.command)
         entry = Entry(
             len(self._entries) + 1, submission, owner, type(submission.command).signature().name, reads, writes
         )
@@ -77,6 +69,7 @@ class Ledger:
             others.append(entry)
         for resource in [*reads, *(resource for resource in writes if resource.accumulates)]:
             writer = self._writer.get(id(resource))
+            entry.inputs.append((resource, writer))
             if writer is not None:
                 entry.needs.append(writer)
                 if writer.failed:
@@ -87,17 +80,21 @@ class Ledger:
 
     # the device's side
 
-    def launch(self, wave: Wave[Submission]) -> list[list[Entry]]:
+    def launch(self, wave: Wave[Any]) -> list[list[object]]:
         """A wave is on its way: check order, readiness and rank. What it is made of, by batch."""
+        launched: list[list[object]] = []
+        commands = [batch for batch in wave.batches if not isinstance(batch.entries[0], Transfer)]
+        if len(commands) < len(wave.batches):
+            moving = wave.batches[: len(wave.batches) - len(commands)]
+            launched += self._launch_transfers(moving)
+        self.in_flight.append(wave)
+        if not commands:
+            return launched
         self.launches += 1
-        if self.in_flight is not None:
-            self._complain("a wave was launched while one is in flight")
-        self.in_flight = wave
         waiting_kinds = {type(e.submission.command) for e in self.ready()}
-        if missing := waiting_kinds - {batch.kind for batch in wave.batches}:
+        if missing := waiting_kinds - {batch.kind for batch in commands}:
             self._complain(f"{sorted(kind.__name__ for kind in missing)} were ready and not launched")
-        launched: list[list[Entry]] = []
-        for batch in wave.batches:
+        for batch in commands:
             self._batches += 1
             entries = [self._entries[id(submission)] for submission in batch.entries]
             for entry in entries:
@@ -106,7 +103,24 @@ class Ledger:
             for entry in entries:
                 entry.batch = self._batches
                 self._forget_waiting(entry)
-            launched.append(entries)
+            launched.append([*entries])
+        return launched
+
+    def _launch_transfers(self, batches: Sequence[Batch[Any]]) -> list[list[object]]:
+        running = [entry for entry in self.open.values() if entry.batch is not None and not entry.submission.done]
+        busy = {entry.owner for entry in (*running, *self.ready())}
+        touched = {id(resource) for entry in running for resource in (*entry.reads, *entry.writes)}
+        launched: list[list[object]] = []
+        for batch in batches:
+            self._batches += 1
+            if not all(isinstance(entry, Transfer) for entry in batch.entries):
+                self._complain("a wave does not begin with its transfers")
+                break
+            for transfer in batch.entries:
+                returning = set(map(id, transfer.writes))
+                if returning:
+                    self.back[transfer.swapped.space.owner] = self._waiting_for(returning)
+            launched.append([self.moves.launch(entry, self._batches, busy, touched) for entry in batch.entries])
         return launched
 
     def _check_launch(self, entry: Entry, kind: type[Command]) -> None:
@@ -122,21 +136,29 @@ class Ledger:
         for resource in (*entry.reads, *entry.writes):
             if resource.index == UNBOUND:
                 self._complain(f"{entry} was launched without a physical {resource.kind}")
+            if id(resource) in self.moves.away:
+                self._complain(f"{entry} was launched, though its {resource.kind} is in host memory")
 
     def _check_rank(self, entries: Sequence[Entry], kind: type[Command]) -> None:
         """Of those that were ready, a batch takes the first ones by priority and age, up to the batch limit."""
         if sum(entry.submission.weight for entry in entries) > self._limit(kind) and len(entries) > 1:
             self._complain(f"a batch of {kind.__name__} is over the limit")
-        worst = max(_rank(entry) for entry in entries)
+        worst = max(rank(entry) for entry in entries)
         for entry in self.ready():
-            if type(entry.submission.command) is kind and entry not in entries and _rank(entry) < worst:
+            if type(entry.submission.command) is kind and entry not in entries and rank(entry) < worst:
                 self._complain(f"{entry} was ready, and later or less important commands were launched before it")
 
-    def complete(self, wave: Wave[Submission]) -> None:
+    def complete(self, wave: Wave[Any]) -> None:
         """The control layer has been told that a wave is done: check that every ticket got its own answer."""
-        self.in_flight = None
+        if not self.in_flight or self.in_flight.popleft() is not wave:
+            self._complain("waves are done in another order than they were launched")
         for batch in wave.batches:
-            for submission in batch.entries:
+            for place, submission in enumerate(batch.entries):
+                if isinstance(submission, Transfer):
+                    move = self.moves.complete(submission, batch.results[place], batch.errors.get(place))
+                    if move is not None:
+                        self._lose(move)
+                    continue
                 entry = self._entries[id(submission)]
                 if entry.finished:
                     self._complain(f"{entry} was completed twice")
@@ -145,6 +167,18 @@ class Ledger:
                     self._complain(f"{entry} was run, and its ticket is not done")
                     continue
                 self._check_answer(entry, submission.ticket)
+
+    def _lose(self, move: Move) -> None:
+        """What could not be brought back is missed by all that build on what was there when it was moved."""
+        loss = Loss(move.owner)
+        lost = {id(resource) for resource in move.wanted}
+        for entry in self.open.values():
+            if any(id(resource) in lost and older(writer, move.batch) for resource, writer in entry.inputs):
+                entry.needs.append(loss)
+        for key in lost:
+            if older(self._writer.get(key), move.batch):
+                self._writer[key] = loss
+        self._lost(move.owner)
 
     def _check_answer(self, entry: Entry, ticket: Ticket) -> None:
         culprit = next((need for need in entry.needs if need.failed), None)
@@ -184,7 +218,7 @@ class Ledger:
         must = {entry for entry in mine if any(resource.holders for resource in entry.writes)}
         may = set(must)
         for entry in reversed(mine):
-            must |= {need for need in entry.needs if entry in must and need in mine}
+            must |= {need for need in mine if entry in must and need in entry.needs}
             may |= {other for other in entry.before if entry in may}
         for entry in mine:
             if entry in must and entry.submission.done:
@@ -201,8 +235,12 @@ class Ledger:
     def _is_ready(self, entry: Entry) -> bool:
         """What is skipped while a wave is formed makes others ready too late to be held against that wave."""
         return all(other.batch is not None or other.number not in self.open for other in entry.before) and all(
-            resource.index != UNBOUND for resource in (*entry.reads, *entry.writes)
+            resource.index != UNBOUND and id(resource) not in self.moves.away
+            for resource in (*entry.reads, *entry.writes)
         )
+
+    def _waiting_for(self, records: set[int]) -> list[Entry]:
+        return [e for e in self._unlaunched() if any(id(r) in records for r in (*e.reads, *e.writes))]
 
     def _unlaunched(self) -> list[Entry]:
         return [entry for entry in self.open.values() if entry.batch is None]
@@ -211,17 +249,3 @@ class Ledger:
         for resource in dict.fromkeys([*entry.reads, *entry.writes]):
             if entry in self._touching[id(resource)]:  # launched twice is complained of elsewhere
                 self._touching[id(resource)].remove(entry)
-
-
-def _rank(entry: Entry) -> tuple[int, int]:
-    return -entry.submission.queue.priority, entry.number
-
-
-def _accesses(command: Command) -> tuple[list[Resource], list[Resource]]:
-    """What a command reads and writes, from its declaration and what its fields hold."""
-    found: dict[Access | None, list[Resource]] = {Access.READ: [], Access.WRITE: []}
-    for parameter in type(command).signature().parameters:
-        if parameter.type.access in found and parameter.type.resource is not None:
-            value: Any = getattr(command, parameter.name)
-            found[parameter.type.access] += value or ()
-    return found[Access.READ], found[Access.WRITE]

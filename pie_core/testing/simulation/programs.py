@@ -36,14 +36,21 @@ class Share:
 
 
 class Author:
-    """Writes one program. name: what its exports' names begin with; known: names that others may have exported."""
+    """Writes one program.
 
-    def __init__(self, draw: random.Random, share: Share, page_size: int, name: str, known: list[str]) -> None:
+    name: what its exports' names begin with; known: names that others may have exported; hungry: it holds much, and
+    waits often.
+    """
+
+    def __init__(
+        self, draw: random.Random, share: Share, page_size: int, name: str, known: list[str], hungry: bool
+    ) -> None:
         self._draw = draw
         self._share = share
         self._size = page_size
         self._name = name
         self._known = known
+        self._hungry = hungry
         self.exports: list[str] = []
         self.receives = 0
         self._lasting: list[str] = []  # exports without an end
@@ -53,7 +60,7 @@ class Author:
     def program(self, length: int) -> tuple[Operation, ...]:
         """The main task."""
         draw = self._draw
-        operations = self._begin(draw.randint(1, 3), draw.randint(1, 4))
+        operations = self._begin(draw.randint(1, 3) + self._hungry, draw.randint(1, 4) + self._hungry)
         if draw.random() < 0.1:
             operations.append(("stubborn", draw.randint(1, 2)))
         operations += [self._operation(main=True) for _ in range(length)]
@@ -77,6 +84,7 @@ class Author:
     def _operation(self, main: bool) -> Operation:
         common = [self._forward] * 6 + [self._embed] * 4 + [self._decode] * 2 + [self._copy] * 2 + [self._dist] * 4
         common += [self._mask, self._allocate, self._allocate, self._free, self._wrong, self._wait, self._queue]
+        common += [self._wait] * (3 * self._hungry)
         if main:
             common += [
                 self._orphan,

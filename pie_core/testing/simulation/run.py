@@ -13,23 +13,24 @@ from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
-from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
 from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
 from pie_core.loaded import LoadedModel, assemble
-from pie_core.registry import Registry, realize
+from pie_core.registry import realize
 from pie_core.testing.fake import FakeBackend, fake_handlers
 from pie_core.testing.simulation.clients import attend
 from pie_core.testing.simulation.device import SimulatedDevice
 from pie_core.testing.simulation.faults import Workshop
 from pie_core.testing.simulation.guest import SOURCE
+from pie_core.testing.simulation.installed import Installed
 from pie_core.testing.simulation.ledger import Ledger
 from pie_core.testing.simulation.loop import VirtualLoop
-from pie_core.testing.simulation.policies import Watched, find
+from pie_core.testing.simulation.moves import Moves
 from pie_core.testing.simulation.stage import Stage, stage
 from pie_core.testing.simulation.trace import Trace
 from pie_core.testing.simulation.watch import Violation, Watch
+from pie_core.testing.simulation.watched import WatchedContention, WatchedDispatch
 from pie_core.testing.simulation.world import Visit, World
 
 _PROGRAM = Program("simulated", SOURCE, "simulated.py")
@@ -50,15 +51,15 @@ class _Tier(NativeTier):
 class Run:
     """One run of a world. `watch.log` tells what happened, `traces` what each inferlet came to."""
 
-    def __init__(self, world: World, registry: Registry) -> None:
+    def __init__(self, world: World, installed: Installed) -> None:
         self.world = world
         self.traces: list[Trace] = []
         self._stages: dict[str, Stage] = {}
         draw = random.Random(world.seed)
         shuffle = random.Random(draw.random()) if world.shuffled else None
         self.loop = VirtualLoop(self._observe, lambda: self.watch.check_rest(), shuffle)
-        self.watch = Watch(self.loop, self._stages, prompt=world.dispatch == Adaptive.name)
-        self._model = self._assemble(registry, draw)
+        self.watch = Watch(self.loop, self._stages)
+        self._model = self._assemble(installed, draw)
         limits = Limits(
             wall_s=world.wall_s,
             kvpages=world.kvpage_quota,
@@ -69,23 +70,26 @@ class Run:
         names = (f"i{number}" for number in count())
         self.application = Application({"fake": self._model}, _Tier(self._stages), limits, lambda: next(names))
 
-    def _assemble(self, registry: Registry, draw: random.Random) -> LoadedModel:
+    def _assemble(self, installed: Installed, draw: random.Random) -> LoadedModel:
         world, loop, watch = self.world, self.loop, self.watch
         backend = FakeBackend(world.pages, world.embeds, world.page_size, batch=world.batch_limit)
-        realization = realize(registry, fake_handlers(), "fake", backend)
-        workshop = Workshop(backend, realization.routes)
-        ledger = watch.ledger = Ledger(workshop, backend.batch_limit, watch.complain)
-        contention = Watched(find(world.contention), watch.complain)
+        realization = realize(installed.registry, fake_handlers(), "fake", backend)
+        failing = {"swap_out": world.swap_out_fails, "swap_in": world.swap_in_fails}
+        workshop = Workshop(backend, realization.routes, failing)
+        contention = WatchedContention(installed.make_contention(world.contention), watch.complain)
+        assert backend.swapper is not None
+        moves = Moves(backend.swapper, contention.host_bytes, workshop.failed, watch.complain)
+        ledger = watch.ledger = Ledger(workshop, backend.batch_limit, moves, watch.complain, watch.lost)
+        dispatch = WatchedDispatch(installed.make_dispatch(world.dispatch), ledger, watch.complain)
         model = assemble(
             backend,
             realization,
-            lambda _: SimulatedDevice(workshop, ledger, loop, draw, world.wave_s, watch.tell),
+            lambda _: SimulatedDevice(workshop, ledger, loop, draw, world.wave_s, world.swap_s, watch.told, watch.tell),
             Environment(loop.time, watch.soon, self._evicted, watch.later),
-            find(world.dispatch),
+            dispatch,
             contention,
         )
-        contention.layer = model.layer
-        watch.attach(model.layer, in_turn=not contention.oldest_first)
+        watch.attach(model.layer, dispatch, contention)
         return model
 
     def go(self) -> Run:
@@ -176,7 +180,7 @@ class Run:
     async def _drain(self) -> None:
         """Wait for the device and for tasks that were cancelled."""
         for _ in range(100):
-            if self.watch.ledger.in_flight is None and not self.watch.ledger.open and not self.application._running:
+            if not self.watch.ledger.in_flight and not self.watch.ledger.open and not self.application._running:
                 return
             await asyncio.sleep(0.1)
         self.watch.complain(
@@ -194,12 +198,13 @@ class Run:
     def _check_end(self) -> None:
         """Nothing is left of anyone."""
         for kind, pool in self._model.layer.pools.items():
-            if pool.free != pool.capacity or pool.draining or pool.wanted:
+            if pool.free != pool.capacity or pool.draining or pool.leaving or pool.head:
                 self.watch.complain(f"{pool.capacity - pool.free} {kind.kind}s never came back")
         left = {
             "spaces": self._model.layer.spaces,
             "inferlets": self.application.inferlets,
             "commands": self.watch.ledger.open,
+            "bytes of host memory": self._model.layer.memory.swapping.used_bytes,
             "poison": self._model.layer._poison.by_id,
             "tasks": asyncio.all_tasks() - {asyncio.current_task()},
             "timers": self.loop.timers(),

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pie_core.plugins import Selection
-from pie_core.registry import Registry, load_registry
+from pie_core.testing.simulation.installed import Installed, load_installed
 from pie_core.testing.simulation.isolation import alone, differences
 from pie_core.testing.simulation.run import Run
 from pie_core.testing.simulation.watch import Violation
@@ -27,13 +26,13 @@ class Finding:
     steps: int
 
 
-def simulate(world: World, registry: Registry | None = None) -> Finding:
-    """Run a world and check everything. registry: the installed traits, found once for many worlds."""
-    registry = registry or load_registry(Selection())
+def simulate(world: World, installed: Installed | None = None) -> Finding:
+    """Run a world and check everything. installed: the traits and policies, found once for many worlds."""
+    installed = installed or load_installed()
     with _quiet():
-        together, broken = _attempt(world, registry)
+        together, broken = _attempt(world, installed)
         if broken is None:
-            apart, broken = _attempt(alone(world), registry)
+            apart, broken = _attempt(alone(world), installed)
             if broken is not None:
                 broken = f"alone: {broken}"
             else:
@@ -43,8 +42,8 @@ def simulate(world: World, registry: Registry | None = None) -> Finding:
     return Finding(world, broken, together.watch.log, together.loop.steps)
 
 
-def _attempt(world: World, registry: Registry) -> tuple[Run, str | None]:
-    run = Run(world, registry)
+def _attempt(world: World, installed: Installed) -> tuple[Run, str | None]:
+    run = Run(world, installed)
     try:
         run.go()
     except Violation as violation:

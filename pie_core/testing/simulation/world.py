@@ -39,8 +39,10 @@ class Visit:
 class World:
     """Sizes, limits, policies and visits. Times in virtual seconds.
 
-    wave_s: the longest that a wave takes. shuffled: the loop runs what is ready in random order. dispatch, contention:
-    names that `policies.find` knows. serial: each visit waits for the one before, and no client is slow.
+    wave_s: the longest that a wave takes; swap_s: and how much longer one that moves something to host memory or back.
+    swap_out_fails, swap_in_fails: which transfer fails, counted from 0. shuffled: the loop runs what is ready in random
+    order. dispatch, contention: as `Installed` makes them. serial: each visit waits for the one before, and no client
+    is slow.
     """
 
     visits: tuple[Visit, ...]
@@ -55,6 +57,9 @@ class World:
     outbox: int = 1024
     wall_s: float = 3600.0
     wave_s: float = 0.02
+    swap_s: float = 0.0
+    swap_out_fails: int | None = None
+    swap_in_fails: int | None = None
     shuffled: bool = False
     serial: bool = False
     shut_down_at: float | None = None
