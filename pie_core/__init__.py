@@ -26,7 +26,7 @@ from pie_core.errors import (
 from pie_core.hookspecs import hookimpl
 from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress, Swapper
 from pie_core.model import ModelInfo, ModelSpec
-from pie_core.resource import Embed, KvPage, Resource
+from pie_core.resource import Embed, HostResource, KvPage, Resource
 from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array
 from pie_core.trait import Trait
 from pie_core.version import API_VERSION, __version__
@@ -54,6 +54,7 @@ __all__ = [
     "HandleError",
     "HandlerSpec",
     "Handles",
+    "HostResource",
     "KvPage",
     "Mask",
     "ModelInfo",

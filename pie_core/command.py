@@ -2,7 +2,8 @@
 
 Three kinds, by who answers:
 
-`Command`      goes into a queue, is batched with others of its kind and run by the backend's handler on the device.
+`Command`      goes into a queue, is batched with others of its kind and run by the backend's handler on the device;
+               or, if it says so, on a thread of the host.
 `Query`        is answered at once, on the host, by the backend's handler (tokenize, get_kvpage_size).
 `ControlCall`  is answered at once by its own `apply`, against the control layer's books (alloc, export).
 
@@ -43,6 +44,7 @@ Writes = Annotated[tuple[R, ...], Access.WRITE]
 Planned = Annotated[T, _Plan()]
 
 Target = Literal["queue", "model", "none"]
+Place = Literal["device", "host"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class Call(msgspec.Struct, eq=False):
 class Command(Call):
     """A call that is queued, batched and run on the device.
 
+    `place`   "host": it runs on a thread of the host instead, beside the device, alone: for work that is too long for
+              the control thread and needs no tensor. It touches resources of the host only (`HostResource`), and only
+              such commands write those.
     `heavy`   one launch costs about the same whatever its size (a forward pass): batching waits for company among the
               commands that can be made ready first, and a wave holds one batch of it.
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
@@ -97,6 +102,7 @@ class Command(Call):
               a method of this command's name as well, usually the same function.
     """
 
+    place: ClassVar[Place] = "device"
     heavy: ClassVar[bool] = False
     batches_with: ClassVar[type[Command] | None] = None
 

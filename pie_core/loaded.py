@@ -59,7 +59,7 @@ def assemble(
     served = device(realization)
     layer = ControlLayer(
         backend.info,
-        backend.capacity,
+        realization.capacity,
         realization.calls,
         realization.answers,
         served,

@@ -13,6 +13,7 @@ from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.inference.swapping import swap_routes
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
+from pie_core.resource import HostResource, Resource
 from pie_core.trait import Trait
 
 log = structlog.get_logger(__name__)
@@ -136,6 +137,7 @@ class Realization:
     calls: dict[str, type[Call]] = field(default_factory=dict)
     routes: dict[type[Command], Callable[[Sequence[Any]], Sequence[Any] | None]] = field(default_factory=dict)
     answers: dict[type[Query], Callable[[Any], Any]] = field(default_factory=dict)
+    capacity: dict[type[Resource], int] = field(default_factory=dict)  # the backend's pools and those of the host
 
     def require(self, traits: Iterable[str], who: str, model: str) -> None:
         """Raise one `TraitError` that tells all: what is needed, what there is, which package would help."""
@@ -180,6 +182,7 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
         except UnsupportedError as error:
             realization.reasons[name] = str(error)
     _drop_unsupported(registry, handlers, realization)
+    realization.capacity |= backend.capacity
     for name, handler in handlers.items():
         realization.traits[name] = registry.traits[name]
         _resolve(registry.traits[name], handler, realization)
@@ -190,7 +193,7 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
 
 def _build(trait: Trait, specs: Sequence[HandlerSpec], backend_name: str, backend: Backend) -> object:
     for resource in trait.resources:
-        if resource not in backend.capacity:
+        if resource not in backend.capacity and not issubclass(resource, HostResource):
             raise UnsupportedError(f"backend {backend_name!r} has no pool of {resource.kind}s")
     written = [spec for spec in specs if spec.trait_name == trait.name]
     fitting = [spec for spec in written if spec.handles(trait.version)]
@@ -244,6 +247,7 @@ def _drop_unsupported(registry: Registry, handlers: dict[str, object], realizati
 
 
 def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
+    realization.capacity |= {kind: kind.capacity for kind in trait.resources if issubclass(kind, HostResource)}
     for call in trait.calls:
         name = call.signature().name
         realization.calls[name] = call

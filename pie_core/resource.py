@@ -24,6 +24,7 @@ class Resource:
     """
 
     kind: ClassVar[str]
+    quota: ClassVar[int | None] = None  # one inferlet may hold so many where its limits do not say; None: all
     accumulates: ClassVar[bool] = False  # a write adds to what is there instead of replacing it
     __slots__ = ("holders", "index", "readers", "uses", "writer")
 
@@ -101,3 +102,19 @@ class Embed(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.position: int | None = None
+
+
+class HostResource(Resource):
+    """A resource that takes no room on the device: what it holds is in the record itself.
+
+    A trait that brings a subclass needs no pool of any backend. `capacity` is how many a model has at a time. Freed, or
+    with its inferlet ended, the record is forgotten, and what it holds with it.
+
+    It is written by commands of the host (`Command.place`), in order. Every write makes a new *version*: a command of
+    the device that reads it takes what it needs from the record in `prepare`, runs when the writes before it are done,
+    and must find there what it took, whatever is written meanwhile. So no write waits for those who read.
+    """
+
+    accumulates = True
+    capacity: ClassVar[int] = 1 << 16
+    quota = 64

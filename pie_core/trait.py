@@ -10,7 +10,8 @@ from packaging.version import InvalidVersion, Version
 
 from pie_core.command import Call, Command, Signature, call_name
 from pie_core.errors import DeclarationError
-from pie_core.resource import Resource
+from pie_core.resource import HostResource, Resource
+from pie_core.schema import Access
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -47,6 +48,8 @@ class Trait:
                 raise DeclarationError(f"trait {self.name!r} declares call {signature.name!r} twice")
             signatures[signature.name] = signature
         for call in self.calls:
+            if issubclass(call, Command):
+                _check_place(self, call)
             if issubclass(call, Command) and call.batches_with is not None:
                 _check_company(self, call, call.batches_with)
         object.__setattr__(self, "signatures", signatures)
@@ -63,3 +66,22 @@ def _check_company(trait: Trait, command: type[Command], host: type[Command]) ->
             f"trait {trait.name!r}: {call_name(command)} batches with {call_name(host)}, which is not a command of "
             "this trait with batches of its own; name one that is, or leave `batches_with` out"
         )
+
+
+def _check_place(trait: Trait, command: type[Command]) -> None:
+    """The device and the host do not wait for each other's launches, so neither writes what the other one does."""
+    for parameter in command.signature().parameters:
+        kind, access = parameter.type.resource, parameter.type.access
+        if kind is None or access not in (Access.READ, Access.WRITE):
+            continue
+        of_host = issubclass(kind, HostResource)
+        if command.place == "host" and not of_host:
+            raise DeclarationError(
+                f"trait {trait.name!r}: {call_name(command)} runs on the host and names a {kind.kind}, which lives on "
+                "the device"
+            )
+        if command.place == "device" and of_host and access is Access.WRITE:
+            raise DeclarationError(
+                f"trait {trait.name!r}: {call_name(command)} runs on the device and writes a {kind.kind}, which lives "
+                'on the host; only commands whose `place` is "host" may'
+            )

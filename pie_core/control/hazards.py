@@ -2,7 +2,8 @@
 
 Read after write, write after read and write after write, over all queues: whatever order batching chooses gives the
 tensors that running the commands one by one in the order of enqueueing gives. "After" means launched after: the
-device runs what it is handed in order.
+device runs what it is handed in order. A command of the host counts as launched when it is done, and what it writes
+has versions, so that it waits for no reader.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pie_core.control.submission import Node, Submission
-from pie_core.resource import Resource
+from pie_core.resource import HostResource, Resource
 
 _SWEEP = 8  # readers remembered before those already launched are forgotten
 
@@ -23,6 +24,8 @@ def link(submission: Submission) -> None:
         writer = resource.writer
         if writer is not None and not writer.launched:
             writer.block(submission)
+        if isinstance(resource, HostResource):
+            continue
         readers = resource.readers
         if len(readers) >= _SWEEP:
             readers[:] = [reader for reader in readers if not reader.launched]

@@ -15,6 +15,7 @@ from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.exports import ExportLimits
 from pie_core.control.hazards import link, unblock, wanted_by_others
+from pie_core.control.host_work import HostWork
 from pie_core.control.memory import Memory
 from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
@@ -92,6 +93,7 @@ class ControlLayer:
             self._look,
         )
         self._backlog = Backlog()
+        self._host_work = HostWork(device, self._refuse, self._worked)
         self._last_handle = 0
         self._sequence = count(1)
         self._arrivals = count(1)
@@ -191,6 +193,9 @@ class ControlLayer:
 
     def _ready(self, submission: Submission) -> None:
         """Nothing stands before this command any more."""
+        if submission.command.place == "host":
+            self._host_work.add(submission)
+            return
         self._backlog.add(submission)
         self._look()
 
@@ -216,7 +221,7 @@ class ControlLayer:
         if waited_for:
             self._look_at(now + _RELIEF_S, now)
             if quiet:
-                memory.relieve(standstill=idle and not self._backlog)
+                memory.relieve(standstill=idle and not self._backlog and not self._host_work)
         due = self._due(idle, quiet, now)
         if due or memory.swapping.transfers:
             self._launch(due)
@@ -275,6 +280,20 @@ class ControlLayer:
         self.memory.grant()
         if self._backlog or self.memory.waited_for:
             self._look()
+
+    def _worked(self, submission: Submission, result: Any, error: PieError | None) -> None:
+        """A command of the host has run. What waits for it may go on only now: threads keep no order."""
+        self._enqueued_at_last_look = -1  # as after a wave
+        self.statistics.worked(submission, self._environment.now())
+        if error is None:
+            for successor in unblock(submission):
+                if not successor.done:
+                    self._ready(successor)
+            self._finish(submission, result)
+        else:
+            self._fail(submission, error)
+        self.memory.grant()
+        self._look()
 
     def _complete(self, batch: Batch[Any]) -> None:
         for place, submission in enumerate(batch.entries):

@@ -181,7 +181,8 @@ class Space:
 
     def _check_quota(self, kind: type[Resource], count: int) -> None:
         held = len(self.tables[kind])
-        limit = min(self._quota.get(kind, self._memory.capacity[kind]), self._memory.capacity[kind])
+        there_are = self._memory.capacity[kind]
+        limit = min(self._quota.get(kind, there_are if kind.quota is None else kind.quota), there_are)
         if held + count > limit:
             raise ResourceError(
                 f"{count} {kind.kind}s asked for, {held} held: over the {limit} that one inferlet may hold; free some, "

@@ -25,7 +25,7 @@ class CallCounters:
 
 @dataclass
 class Statistics:
-    """Written once per wave, by the control thread."""
+    """Written once per wave, and per command of the host, by the control thread."""
 
     waves: int = 0
     busy_s: float = 0.0
@@ -44,6 +44,14 @@ class Statistics:
             for submission in batch.entries:
                 counters.weight += submission.weight
                 counters.waited_s += wave.launched_at - submission.enqueued_at
+
+    def worked(self, submission: Any, now: float) -> None:
+        """A command of the host has run, alone."""
+        counters = self.calls.setdefault(submission.command.signature().name, CallCounters())
+        counters.batches += 1
+        counters.commands += 1
+        counters.weight += submission.weight
+        counters.waited_s += now - submission.enqueued_at
 
     def completed(self, wave: Wave[Any], now: float) -> None:
         """Its results are in."""

@@ -17,6 +17,10 @@ resource except `index`, must not keep a command after returning, and must give 
 depend on what else is in the batch. An exception fails the batch; the device thread then runs its commands one by
 one, so that only the culprit sees it: a method must therefore be safe to run again after it raised.
 
+The methods of commands of the host (`Command.place`) get batches of one, on several threads at once, never two that
+touch the same resource. What a resource of the host holds is theirs. They must end within a second or so whatever a
+program passes them: a thread cannot be stopped.
+
 Query methods run on the control thread between commands: they must be quick and must not touch the device.
 
 A backend may also offer a `Swapper`, which moves resources to host memory and back. With it the contention policy can

@@ -1,4 +1,4 @@
-"""The device thread: the only one that touches tensors."""
+"""The device thread, the only one that touches tensors, and the threads of the host beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -19,13 +21,23 @@ log = structlog.get_logger(__name__)
 
 Route = Callable[[Sequence[Command]], Sequence[Any] | None]
 Completed = Callable[[], None]
+Worked = Callable[[Any, PieError | None], None]
+
+WORKERS = 4  # threads for commands of the host
 
 
 class Device(Protocol):
-    """Runs waves, one after the other, in the order they are launched."""
+    """Runs waves, one after the other, in the order they are launched; and commands of the host, beside them."""
 
     def launch(self, wave: Wave[Any], completed: Completed) -> None:
         """Start a wave and return. `completed` is called on the control thread when its results and errors are in."""
+        ...
+
+    def work(self, command: Command, worked: Worked) -> None:
+        """Start a command of the host on a thread and return; at most `WORKERS` at a time.
+
+        `worked` is called on the control thread with its result, or with its error.
+        """
         ...
 
     def close(self) -> None:
@@ -60,6 +72,13 @@ class WaveRunner:
                         failed[id(resource)] = entry
                     elif failed:
                         failed.pop(id(resource), None)  # written anew
+
+    def answer(self, command: Command) -> tuple[Any, PieError | None]:
+        """Run a command of the host: its result, or its error. Any thread."""
+        try:
+            return _answers(self._routes[type(command)], [command])[0], None
+        except Exception as error:
+            return None, _device_error(command, error)
 
     def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
         results = batch.results = [None] * len(batch.entries)
@@ -113,7 +132,8 @@ def _device_error(command: Command, error: Exception) -> PieError:
     if isinstance(error, PieError):
         return error
     log.error("command.failed", call=type(command).__name__, traceback="".join(traceback.format_exception(error)))
-    wrapped = DeviceError(f"{command.signature().name} failed on the device: {type(error).__name__}: {error}")
+    name, place = command.signature().name, command.place
+    wrapped = DeviceError(f"{name} failed on the {place}: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
 
@@ -130,16 +150,25 @@ class ThreadDevice:
         self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="pie-device", daemon=True)
         self._thread.start()
+        self._workers = ThreadPoolExecutor(WORKERS, "pie-host")  # makes its threads when there is work
 
     def launch(self, wave: Wave[Any], completed: Completed) -> None:
         """See `Device.launch`."""
         self._inbox.put((wave, completed))
+
+    def work(self, command: Command, worked: Worked) -> None:
+        """See `Device.work`."""
+        self._workers.submit(self._work, command, worked)
 
     def close(self) -> None:
         """See `Device.close`."""
         if self._thread.is_alive():
             self._inbox.put(None)
             self._thread.join()
+        self._workers.shutdown(cancel_futures=True)
+
+    def _work(self, command: Command, worked: Worked) -> None:
+        self._post(partial(worked, *self._runner.answer(command)))
 
     def _serve(self) -> None:
         while (job := self._inbox.get()) is not None:

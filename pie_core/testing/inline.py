@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from pie_core.command import Command
-from pie_core.inference.device import Completed, Route, WaveRunner
+from pie_core.inference.device import Completed, Route, WaveRunner, Worked
 from pie_core.inference.wave import Wave
 
 
@@ -71,6 +71,11 @@ class InlineDevice:
         self.shapes.append([(batch.kind.signature().name, len(batch.entries)) for batch in wave.batches])
         self._runner.run(wave)
         self._soon(completed)
+
+    def work(self, command: Command, worked: Worked) -> None:
+        """See `Device.work`."""
+        answer, error = self._runner.answer(command)
+        self._soon(lambda: worked(answer, error))
 
     def close(self) -> None:
         """See `Device.close`."""

@@ -92,7 +92,7 @@ def make_rig(
 
     layer = ControlLayer(
         backend.info,
-        backend.capacity,
+        realization.capacity,
         realization.calls,
         realization.answers,
         device,

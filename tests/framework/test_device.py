@@ -1,5 +1,6 @@
 """The device thread: failures stay with the commands they belong to, and nothing stops the thread."""
 
+import queue
 import threading
 
 import pytest
@@ -167,3 +168,41 @@ def test_waves_run_in_launch_order_on_one_thread_and_close_waits_for_them():
     device.close()
     device.close()
     assert [at[0] for at in seen] == embeds and threads == {"pie-device"} and len(done) == 50
+
+
+class Ponder(Command):
+    """Think on the host."""
+
+    place = "host"
+    meet: bool = False
+
+
+def test_commands_of_the_host_run_beside_each_other_and_beside_a_wave_and_answer_on_the_control_thread():
+    """Two of them and a wave wait for each other: on one thread they would wait for ever."""
+    meeting = threading.Barrier(3, timeout=30)
+    posted = queue.SimpleQueue()
+
+    def meet(batch):
+        meeting.wait()
+        return [threading.current_thread().name] * len(batch)
+
+    device = ThreadDevice({Ponder: meet, Look: meet}, posted.put)
+    try:
+        answers = []
+        wave = Wave([Batch(Look, [look(Embed())])])
+        device.launch(wave, lambda: answers.append((wave.batches[0].results[0], None)))
+        for _ in range(2):
+            device.work(Ponder(), lambda answer, error: answers.append((answer, error)))
+        for _ in range(3):
+            posted.get(timeout=30)()
+    finally:
+        device.close()
+    assert len(dict(answers)) == 3 and {error for _, error in answers} == {None}
+
+
+def test_a_failure_on_the_host_is_an_error_that_says_where():
+    def fail(batch):
+        raise RuntimeError("no idea")
+
+    answer, error = WaveRunner({Ponder: fail}).answer(Ponder())
+    assert answer is None and "ponder failed on the host: RuntimeError: no idea" in str(error)

@@ -81,7 +81,7 @@ class ModelSuite(Suite):
     def setup_method(self) -> None:
         """A control layer with the default policies; every batch that it launches is audited."""
         subject = self.subject
-        self.audit = Audit(subject.backend.capacity)
+        self.audit = Audit(subject.realization.capacity)
         routes = {kind: self.audit.watch(kind, route) for kind, route in subject.realization.routes.items()}
         realization = replace(subject.realization, routes=routes)
         self.rig = make_rig(backend=subject.backend, realization=realization)

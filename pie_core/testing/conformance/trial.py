@@ -17,7 +17,7 @@ from pie_core.control.layer import ControlLayer, Environment
 from pie_core.control.space import Space
 from pie_core.control.submission import Submission
 from pie_core.errors import TerminatedError
-from pie_core.inference.device import Completed
+from pie_core.inference.device import Completed, Worked
 from pie_core.inference.wave import Wave
 from pie_core.model import ModelInfo
 from pie_core.resource import Embed, KvPage
@@ -100,6 +100,10 @@ class RecordingDevice:
 
         self._free_at = max(self._free_at, self._loop.time) + WAVE_S  # waves run in the order they are launched
         self._loop.later(self._free_at - self._loop.time, end)
+
+    def work(self, command: Command, worked: Worked) -> None:
+        """See `Device.work`."""
+        self._loop.later(WAVE_S, lambda: worked(None, None))
 
     def close(self) -> None:
         """See `Device.close`."""

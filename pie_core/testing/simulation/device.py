@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pie_core.inference.device import Completed, WaveRunner
+from pie_core.command import Command
+from pie_core.inference.device import Completed, WaveRunner, Worked
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Wave
 from pie_core.testing.simulation.faults import Workshop
@@ -71,6 +72,11 @@ class SimulatedDevice:
         elif computed < self._free_at:
             self._loop.call_at(computed, self._compute, job)
         self._loop.call_at(self._free_at, self._post, job)
+
+    def work(self, command: Command, worked: Worked) -> None:
+        """See `Device.work`."""
+        answer, error = self._runner.answer(command)
+        self._loop.call_later(self._draw.uniform(0.0, self._wave_s), worked, answer, error)
 
     def close(self) -> None:
         """See `Device.close`."""
