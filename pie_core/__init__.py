@@ -24,7 +24,7 @@ from pie_core.errors import (
     UnsupportedError,
 )
 from pie_core.hookspecs import hookimpl
-from pie_core.inference.backend import Backend, BackendSpec, HandlerSpec, Progress, Swapper
+from pie_core.inference.backend import ANY, Backend, BackendSpec, Foundation, HandlerSpec, Progress, Swapper
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Embed, HostResource, KvPage, Resource
 from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array
@@ -32,6 +32,7 @@ from pie_core.trait import Trait
 from pie_core.version import API_VERSION, __version__
 
 __all__ = [
+    "ANY",
     "API_VERSION",
     "S32",
     "U32",
@@ -51,6 +52,7 @@ __all__ = [
     "DispatchPolicy",
     "Embed",
     "F32Array",
+    "Foundation",
     "HandleError",
     "HandlerSpec",
     "Handles",

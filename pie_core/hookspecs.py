@@ -38,7 +38,10 @@ class Hooks:
 
     @hookspec
     def pie_handlers(self) -> Sequence[HandlerSpec]:  # type: ignore[empty-body]
-        """Group `pie_core.handlers`: traits realized on a backend. The entry point is named `<backend>.<what>`."""
+        """Group `pie_core.handlers`: traits realized on a backend. The entry point is named `<backend>.<what>`.
+
+        `any.<what>`: for every backend that has no handler of its own for the trait.
+        """
 
     @hookspec
     def pie_model(self) -> ModelSpec:  # type: ignore[empty-body]

@@ -10,7 +10,7 @@ import structlog
 
 from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
-from pie_core.inference.backend import Backend, HandlerSpec
+from pie_core.inference.backend import ANY, Backend, Foundation, HandlerSpec
 from pie_core.inference.swapping import swap_routes
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
 from pie_core.resource import HostResource, Resource
@@ -92,12 +92,12 @@ def _load_trait(plugin: Plugin) -> Trait:
 
 
 def load_handlers(backend: str, package: str, selection: Selection) -> list[HandlerSpec]:
-    """The handlers for a backend, of every installed package; its own (`package`) must load, others may fail."""
+    """The handlers for a backend, and for any, of every installed package; its own (`package`) must load."""
     specs: list[HandlerSpec] = []
-    found = [plugin for plugin in discover("handlers") if plugin.name.startswith(f"{backend}.")]
+    found = [plugin for plugin in discover("handlers") if plugin.name.partition(".")[0] in (backend, ANY)]
     for plugin in select(found, selection):
         try:
-            loaded = _load_handlers(plugin, backend)
+            loaded = _load_handlers(plugin, plugin.name.partition(".")[0])
         except PluginError as error:
             if plugin.package == package:
                 raise
@@ -176,35 +176,55 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
     """Build the handlers and keep the traits that stand with all their supertraits."""
     realization = Realization(known=dict(registry.traits), reasons=dict(registry.problems))
     handlers: dict[str, object] = {}
-    for name, trait in registry.traits.items():
+    for trait in _from_the_ground_up(registry):
         try:
-            handlers[name] = _build(trait, specs, backend_name, backend)
+            handlers[trait.name] = _build(trait, specs, backend_name, Foundation(backend, handlers))
         except UnsupportedError as error:
-            realization.reasons[name] = str(error)
-    _drop_unsupported(registry, handlers, realization)
+            realization.reasons[trait.name] = str(error)
     realization.capacity |= backend.capacity
-    for name, handler in handlers.items():
-        realization.traits[name] = registry.traits[name]
-        _resolve(registry.traits[name], handler, realization)
+    for name, trait in registry.traits.items():
+        if name in handlers:
+            realization.traits[name] = trait
+            _resolve(trait, handlers[name], realization)
     if backend.swapper is not None:
         realization.routes |= swap_routes(backend.swapper)
     return realization
 
 
-def _build(trait: Trait, specs: Sequence[HandlerSpec], backend_name: str, backend: Backend) -> object:
+def _from_the_ground_up(registry: Registry) -> list[Trait]:
+    """Every trait behind its supertraits."""
+    ordered: dict[str, Trait] = {}
+
+    def add(trait: Trait) -> None:
+        for base in trait.supertraits:
+            if base not in ordered:
+                add(registry.traits[base])
+        ordered[trait.name] = trait
+
+    for trait in registry.traits.values():
+        add(trait)
+    return list(ordered.values())
+
+
+def _build(trait: Trait, specs: Sequence[HandlerSpec], backend_name: str, ground: Foundation) -> object:
+    """The handler of a trait whose supertraits have theirs in `ground`, if they can be had."""
+    for base in trait.supertraits:
+        if base not in ground.handlers:
+            raise UnsupportedError(f"its supertrait {base!r} is not available")
     for resource in trait.resources:
-        if resource not in backend.capacity and not issubclass(resource, HostResource):
+        if resource not in ground.backend.capacity and not issubclass(resource, HostResource):
             raise UnsupportedError(f"backend {backend_name!r} has no pool of {resource.kind}s")
     written = [spec for spec in specs if spec.trait_name == trait.name]
-    fitting = [spec for spec in written if spec.handles(trait.version)]
-    if len({spec.package for spec in fitting}) > 1:
-        packages = sorted(spec.package for spec in fitting)
-        raise PluginError(
-            f"packages {' and '.join(packages)} both bring handlers of trait {trait.name!r} for backend "
-            f"{backend_name!r}; choose one with --prefer {packages[0]}, or uninstall the other"
-        )
-    if fitting:
-        return _build_one(fitting[0], trait, backend)
+    for backend in (backend_name, ANY):
+        fitting = [spec for spec in written if spec.backend == backend and spec.handles(trait.version)]
+        if len({spec.package for spec in fitting}) > 1:
+            packages = sorted(spec.package for spec in fitting)
+            raise PluginError(
+                f"packages {' and '.join(packages)} both bring handlers of trait {trait.name!r} for backend "
+                f"{backend!r}; choose one with --prefer {packages[0]}, or uninstall the other"
+            )
+        if fitting:
+            return _build_one(fitting[0], trait, ground)
     if written:
         versions = ", ".join(spec.trait.removeprefix(trait.name) for spec in written)
         raise UnsupportedError(f"backend {backend_name!r} handles versions {versions}, not {trait.version}")
@@ -213,10 +233,10 @@ def _build(trait: Trait, specs: Sequence[HandlerSpec], backend_name: str, backen
     raise UnsupportedError(f"backend {backend_name!r} has no handler for it")
 
 
-def _build_one(spec: HandlerSpec, trait: Trait, backend: Backend) -> object:
+def _build_one(spec: HandlerSpec, trait: Trait, ground: Foundation) -> object:
     """A handler with all its methods. What is wrong with a stranger's costs its trait, not the start."""
     try:
-        handler = spec.build(backend)
+        handler = spec.build(ground if spec.backend == ANY else ground.backend)
         _check_methods(trait, handler)
     except UnsupportedError:
         raise
@@ -235,15 +255,6 @@ def _check_methods(trait: Trait, handler: object) -> None:
         name = call.signature().name
         if issubclass(call, Command | Query) and not callable(getattr(handler, name, None)):
             raise PluginError(f"{type(handler).__qualname__} has no method {name!r}")
-
-
-def _drop_unsupported(registry: Registry, handlers: dict[str, object], realization: Realization) -> None:
-    while lacking := {
-        name: base for name in handlers for base in registry.traits[name].supertraits if base not in handlers
-    }:
-        for name, base in lacking.items():
-            realization.reasons[name] = f"its supertrait {base!r} is not available"
-            del handlers[name]
 
 
 def _resolve(trait: Trait, handler: object, realization: Realization) -> None:

@@ -2,7 +2,8 @@
 
 A backend is one loaded model on one device, with the pools of every resource allocated at start. It is made of a
 `Backend` (facts and lifetime) and one handler per trait (the work). Handlers may come from other packages than the
-backend: whoever publishes a new trait also publishes handlers for the backends it knows.
+backend: whoever publishes a new trait also publishes handlers for the backends it knows, and one for any other backend
+where the trait can be had from what its supertraits do (`ANY`).
 
 A handler is a plain object with one method per call of its trait, named like the call:
 
@@ -41,6 +42,9 @@ from pie_core.command import Command
 from pie_core.errors import DeclarationError
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Resource
+
+ANY = "any"
+"""Instead of a backend's name: for every backend that has no handler of its own for the trait."""
 
 Progress = Callable[[str, float | None], None]
 """Called while a model loads with the stage ("weights") and the share done in 0..1, or None where it is unknown."""
@@ -124,14 +128,31 @@ class BackendSpec:
     options: type[msgspec.Struct]
     load: Callable[[ModelSpec, Any, Progress], Backend]
 
+    def __post_init__(self) -> None:
+        if self.name == ANY:
+            raise DeclarationError(f"a backend cannot be named {ANY!r}: handlers of that name are for any backend")
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What a handler for any backend is built on: the backend's facts, and the handlers of the trait's supertraits.
+
+    handlers: by trait, those of supertraits of supertraits too. Their methods follow the rules above: those of commands
+    are for the device thread.
+    """
+
+    backend: Backend
+    handlers: Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class HandlerSpec:
     """One trait realized on one backend.
 
     `trait` is a requirement string with the versions the handler was written for ("forward>=1,<2"). `build` gets the
-    loaded backend and returns the handler; it raises `UnsupportedError` if this model cannot have the trait, which
-    is then simply not among its `available_traits` (the reason is kept for the message to a program that asks).
+    loaded backend, or for backend `ANY` a `Foundation`, and returns the handler; it raises `UnsupportedError` if this
+    model cannot have the trait, which is then simply not among its `available_traits` (the reason is kept for the
+    message to a program that asks).
     """
 
     trait: str

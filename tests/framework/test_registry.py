@@ -6,10 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from pie_core import (
+    ANY,
     U32,
     Backend,
+    BackendSpec,
     Command,
     ControlCall,
+    DeclarationError,
     HandlerSpec,
     PieError,
     PluginError,
@@ -28,6 +31,10 @@ from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferle
 
 class Twirl(Command):
     """Turn around."""
+
+
+class Bow(Command):
+    """Thank the audience."""
 
 
 class CountTurns(Query):
@@ -70,6 +77,69 @@ def offer(*traits, handlers=(), problems=None):
     """What a fake backend realizes of the text traits and `traits`."""
     known = [*load_registry(Selection()).traits.values(), *traits]
     return realize(Registry(known, problems), [*fake_handlers(), *handlers], "fake", FakeBackend())
+
+
+# handlers for any backend
+
+
+def anyone(build=Dancer, package="pie-dance"):
+    return HandlerSpec("dance", ANY, build, package=package)
+
+
+def test_a_handler_for_any_backend_serves_one_that_has_none_and_is_built_on_its_supertraits():
+    grounds = []
+
+    def build(ground):
+        grounds.append(ground)
+        return Dancer(ground)
+
+    found = offer(dance(requires=("output_text>=1",)), handlers=[anyone(build)])
+    assert "dance" in found.traits
+    (ground,) = grounds
+    assert isinstance(ground.backend, FakeBackend)
+    assert {"output_text", "allocate"} <= set(ground.handlers)
+    assert callable(ground.handlers["output_text"].get_next_dist)
+
+
+def test_a_backends_own_handler_goes_before_one_for_any_backend():
+    def build(ground):
+        raise AssertionError("not wanted")
+
+    for handlers in ([anyone(build), handler()], [handler(), anyone(build)]):
+        assert "dance" in offer(dance(), handlers=handlers).traits
+
+
+def test_a_handler_for_any_backend_is_not_built_without_a_handler_of_each_supertrait():
+    def build(ground):
+        raise AssertionError("not wanted")
+
+    ballet = Trait(name="ballet", version="1", doc="d", calls=(Bow,))
+    found = offer(ballet, dance(requires=("ballet",)), handlers=[anyone(build)])
+    assert "dance" not in found.traits
+    assert found.reasons["dance"] == "its supertrait 'ballet' is not available"
+
+
+def test_two_packages_with_a_handler_for_any_backend_are_an_error_that_names_both():
+    with pytest.raises(PluginError, match=r"acme-dance and pie-dance both bring handlers .* for backend 'any'"):
+        offer(dance(), handlers=[anyone(), anyone(package="acme-dance")])
+
+
+def test_handlers_for_any_backend_are_found_by_their_name(install):
+    source = """
+        from pie_core import ANY, HandlerSpec, hookimpl
+
+        @hookimpl
+        def pie_handlers():
+            return [HandlerSpec("dance", ANY, object)]
+    """
+    install("acme-dance", {"acme_any": source}, {"pie_core.handlers": {"any.dance": "acme_any"}})
+    [spec] = [spec for spec in load_handlers("cardboard", "zeta", Selection()) if spec.package == "acme-dance"]
+    assert (spec.trait, spec.backend, spec.optional) == ("dance", ANY, True)
+
+
+def test_no_backend_can_be_named_like_all_of_them():
+    with pytest.raises(DeclarationError, match="cannot be named 'any'"):
+        BackendSpec(ANY, "d", object, lambda spec, options, progress: None)
 
 
 # the registry
@@ -234,6 +304,12 @@ HANDLERS = """
 """
 
 
+def of_cardboard(package, **selection):
+    """Its own handlers; those for any backend are there or not, as is installed."""
+    found = load_handlers("cardboard", package, Selection(**selection))
+    return [spec for spec in found if spec.backend != ANY]
+
+
 def test_handlers_are_found_by_backend_and_a_preferred_package_wins(install):
     for package in ("acme", "zeta"):
         source = HANDLERS.format(backend="cardboard", package=package)
@@ -241,9 +317,9 @@ def test_handlers_are_found_by_backend_and_a_preferred_package_wins(install):
             "pie_core.handlers": {f"cardboard.{package}": f"{package}_handlers", "other.x": f"{package}_handlers"}
         }
         install(package, {f"{package}_handlers": source}, points)
-    found = load_handlers("cardboard", "zeta", Selection())
+    found = of_cardboard("zeta")
     assert [(spec.package, spec.optional) for spec in found] == [("acme", True), ("zeta", False)]
-    [chosen] = load_handlers("cardboard", "zeta", Selection(prefer=("zeta",)))
+    [chosen] = of_cardboard("zeta", prefer=("zeta",))
     assert chosen.package == "zeta"
 
 
@@ -260,7 +336,7 @@ def test_broken_handlers_are_fatal_for_the_backends_own_package_and_a_warning_ot
     with pytest.raises(PluginError, match=message):
         load_handlers("cardboard", "acme", Selection())
     with capture_logs() as logs:
-        assert load_handlers("cardboard", "pie-cardboard", Selection()) == []
+        assert of_cardboard("pie-cardboard") == []
     assert [log["package"] for log in logs] == ["acme"]
 
 
