@@ -77,7 +77,7 @@ class WaveRunner:
         """Run a command of the host: its result, or its error. Any thread."""
         try:
             return _answers(self._routes[type(command)], [command])[0], None
-        except Exception as error:
+        except BaseException as error:  # there is nobody else whom a thread could tell, and extensions raise odd ones
             return None, _device_error(command, error)
 
     def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
@@ -128,7 +128,7 @@ def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
     return False
 
 
-def _device_error(command: Command, error: Exception) -> PieError:
+def _device_error(command: Command, error: BaseException) -> PieError:
     if isinstance(error, PieError):
         return error
     log.error("command.failed", call=type(command).__name__, traceback="".join(traceback.format_exception(error)))

@@ -200,9 +200,14 @@ def test_commands_of_the_host_run_beside_each_other_and_beside_a_wave_and_answer
     assert len(dict(answers)) == 3 and {error for _, error in answers} == {None}
 
 
-def test_a_failure_on_the_host_is_an_error_that_says_where():
+class Panic(BaseException):
+    """What an extension module may raise."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
+def test_a_failure_on_the_host_is_an_error_that_says_where(kind):
     def fail(batch):
-        raise RuntimeError("no idea")
+        raise kind("no idea")
 
     answer, error = WaveRunner({Ponder: fail}).answer(Ponder())
-    assert answer is None and "ponder failed on the host: RuntimeError: no idea" in str(error)
+    assert answer is None and f"ponder failed on the host: {kind.__name__}: no idea" in str(error)
