@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pie_core.control.space import Space
 from pie_core.errors import ConfigError, PieError
-from pie_core.inference.backend import Backend, HandlerSpec
+from pie_core.inference.backend import ANY, Backend, HandlerSpec
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection, select_named
 from pie_core.registry import Realization, Registry, load_handlers, load_registry, realize
@@ -74,7 +74,7 @@ class ModelSuite(Suite):
         _check_size(made if isinstance(made, Backend) else made.backend)
         if isinstance(made, Backend):
             specs = self.handlers()
-            name = specs[0].backend if specs else self.backend_name
+            name = next((spec.backend for spec in specs if spec.backend != ANY), self.backend_name)
             return Subject(made, realize(self.registry(), specs, name, made), made.close)
         return Subject(made.backend, made.realization, made.close)
 
