@@ -31,4 +31,5 @@ class ModelInfo:
     prompt_template: str = ""  # Jinja source of the chat template, in the Hugging Face convention; "" if none
     bos_token: int | None = None  # the token a fresh context starts with, if the tokenizer would add one
     eos_tokens: tuple[int, ...] = ()  # tokens that end an answer
+    special_tokens: tuple[int, ...] = ()  # tokens that are no text, but for those named above (roles, padding)
     adapters: tuple[str, ...] = ()  # names of the LoRA adapters that were loaded beside it

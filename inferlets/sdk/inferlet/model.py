@@ -28,12 +28,14 @@ class Model:
     max_position: int
     bos_token: int | None
     eos_tokens: tuple[int, ...]
+    special_tokens: tuple[int, ...]
     adapters: tuple[str, ...]
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.__dict__.update(facts)
         self.traits = tuple(facts["traits"])
         self.eos_tokens = tuple(facts["eos_tokens"])
+        self.special_tokens = tuple(facts["special_tokens"])
         self.adapters = tuple(facts["adapters"])
 
     def __repr__(self) -> str:

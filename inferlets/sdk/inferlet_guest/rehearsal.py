@@ -71,6 +71,7 @@ _FACTS = {
     "max_position": 64,
     "bos_token": None,
     "eos_tokens": [],
+    "special_tokens": [],
     "adapters": [],
 }
 

@@ -31,7 +31,7 @@ class BackendSuite(ModelSuite):
     @quick
     def test_special_tokens_are_tokens(self) -> None:
         info = self.backend.info
-        named = [*info.eos_tokens, *([] if info.bos_token is None else [info.bos_token])]
+        named = [*info.eos_tokens, *info.special_tokens, *([] if info.bos_token is None else [info.bos_token])]
         assert all(0 <= token < info.vocab_size for token in named)
 
     @quick

@@ -263,6 +263,8 @@ def test_facts_are_read_from_the_checkpoint(copy: Path) -> None:
     info = backend.info
     assert (info.vocab_size, info.max_position, info.kvpage_size) == (VOCAB, 512, 8)
     assert (info.bos_token, info.eos_tokens, info.prompt_template) == (1, (2,), "{{ messages }}")
+    added = json.loads((copy / "tokenizer.json").read_text())["added_tokens"]
+    assert info.special_tokens == tuple(entry["id"] for entry in added if entry["special"]) != ()
     assert backend.capacity == {KvPage: 10, Embed: 20}
     assert not ON_CPU or backend.device == "cpu (1 threads, float32)"
     (copy / "generation_config.json").unlink()

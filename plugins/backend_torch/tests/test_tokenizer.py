@@ -144,6 +144,14 @@ def test_special_tokens_keep_their_written_form_in_any_kind() -> None:
     assert FastTokenizer(raw).vocabulary(raw.get_vocab_size())[-1] == "<|x▁y|>".encode()
 
 
+def test_tokens_that_are_no_text_are_those_added_as_special() -> None:
+    tokenizer = whole_byte_tokenizer()
+    tokenizer.add_tokens([AddedToken("<tool>", special=False)])
+    tokenizer.add_special_tokens(["<pad>"])
+    specials = FastTokenizer(tokenizer).specials()
+    assert specials == [tokenizer.token_to_id("</s>"), tokenizer.token_to_id("<pad>")]
+
+
 def test_the_prefix_is_what_the_post_processor_adds() -> None:
     assert FastTokenizer(sentencepiece_tokenizer()).prefix() == [1]
     assert FastTokenizer(byte_tokenizer()).prefix() == []

@@ -157,5 +157,6 @@ def _info(
         prompt_template=prompt_template(checkpoint),
         bos_token=bos_token(tokenizer, own),
         eos_tokens=eos_tokens(tokenizer, checkpoint.optional_json("generation_config.json"), checkpoint.config, own),
+        special_tokens=tuple(token for token in tokenizer.specials() if token < decoder.vocab_size),
         adapters=adapters,
     )

@@ -27,6 +27,9 @@ class Tokenizer(Protocol):
     def token_id(self, token: str) -> int | None:
         """The id of a token by its written form."""
 
+    def specials(self) -> list[int]:
+        """The ids of tokens that stand for no text, rising."""
+
     def prefix(self) -> list[int]:
         """The ids it would put before a text."""
 
@@ -50,6 +53,9 @@ class FastTokenizer:
 
     def token_id(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)
+
+    def specials(self) -> list[int]:
+        return sorted(index for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)
 
     def prefix(self) -> list[int]:
         plain, full = self.encode("a"), list(self._tokenizer.encode("a", add_special_tokens=True).ids)
@@ -75,6 +81,9 @@ class SlowTokenizer:
     def token_id(self, token: str) -> int | None:
         index = self._tokenizer.convert_tokens_to_ids(token)
         return None if index is None else int(index)
+
+    def specials(self) -> list[int]:
+        return sorted(self._tokenizer.all_special_ids)
 
     def prefix(self) -> list[int]:
         return _prefix(self.encode("a"), list(self._tokenizer.encode("a")))
