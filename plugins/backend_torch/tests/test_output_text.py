@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pie_backend_torch.handlers.output_text import OutputTextHandler
 from pie_backend_torch.top import top_by_keys, top_by_search, top_tokens
+from pie_traits_text.output_text import GetNextDist
 
 from .conftest import DEVICE, ON_CPU, VOCAB, Driver
 
@@ -35,6 +37,24 @@ def test_a_dist_is_the_top_of_the_softmax(driver: Driver, top_k: int | None) -> 
     assert torch.allclose(torch.tensor(list(dist.probs)).double(), wanted[:count], atol=1e-7 if ON_CPU else 1e-6)
     assert abs(sum(dist.probs) + dist.rest - 1.0) < 1e-5
     assert dist.rest >= 0.0
+
+
+@pytest.mark.parametrize("top_k", [1, 7, None])
+def test_a_restricted_dist_is_the_top_of_the_softmax_over_the_allowed_tokens(driver: Driver, top_k: int | None) -> None:
+    call = driver.forward([5, 6, 7], range(3), [], driver.pages(1))
+    driver.run(call)
+    sets = [[3], list(range(0, VOCAB, 3)), list(range(VOCAB))]
+    masks = [sum(1 << token for token in allowed).to_bytes(-(-VOCAB // 8) + 3, "little") for allowed in sets]
+    handler = OutputTextHandler(driver.backend)
+    dists = handler.get_restricted_dists([GetNextDist((call.oemb[-1],), top_k)] * len(sets), masks)
+    logits = driver.logits(call)[-1].double()
+    for allowed, dist in zip(sets, dists, strict=True):
+        probs = torch.softmax(logits[allowed], -1)
+        wanted, order = probs.sort(descending=True, stable=True)
+        count = min(top_k or VOCAB, len(allowed))
+        assert list(dist.ids) == [allowed[place] for place in order[:count].tolist()]
+        assert torch.allclose(torch.tensor(list(dist.probs)).double(), wanted[:count], atol=1e-6)
+        assert abs(dist.rest - wanted[count:].sum().item()) < 1e-5
 
 
 @settings(deadline=None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
 import msgspec
 
 from pie_core import (
@@ -49,6 +52,19 @@ class GetNextDist(Command):
             raise HandleError("get_next_dist: the Embed was never written; run forward with it in `oemb` first")
         if self.top_k == 0:
             raise ArgumentError("get_next_dist: top_k is 0; name at least 1, or None for the whole vocabulary")
+
+
+@runtime_checkable
+class RestrictsDists(Protocol):
+    """What a handler of this trait may offer besides, for traits that are built on this one. Device thread."""
+
+    def get_restricted_dists(self, batch: Sequence[GetNextDist], allowed: Sequence[bytes]) -> list[Dist]:
+        """The distributions of a batch among some of the tokens: the model's, renormalized over those.
+
+        allowed: for each command a bit for every token, the lowest bit of the first byte for token 0; at least one bit
+        is set. `top_k` and `rest` count among the allowed tokens; if those are fewer than `top_k`, all are listed.
+        """
+        ...
 
 
 OUTPUT_TEXT = Trait(

@@ -27,21 +27,41 @@ class OutputTextHandler:
 
     @torch.inference_mode()
     def get_next_dist(self, batch: Sequence[GetNextDist]) -> list[Dist]:
+        logits = self._logits(batch)
+        vocab = logits.shape[1]
+        return _distributions(logits, [min(command.top_k or vocab, vocab) for command in batch])
+
+    @torch.inference_mode()
+    def get_restricted_dists(self, batch: Sequence[GetNextDist], allowed: Sequence[bytes]) -> list[Dist]:
+        """See `RestrictsDists`."""
+        logits = self._logits(batch)
+        vocab = logits.shape[1]
+        packed = np.frombuffer(b"".join(allowed), dtype=np.uint8).reshape(len(batch), -1)
+        bits = np.unpackbits(packed, axis=1, count=vocab, bitorder="little")
+        counts = bits.sum(1).tolist()
+        logits.masked_fill_(torch.from_numpy(bits).to(logits.device) == 0, -torch.inf)
+        return _distributions(logits, [min(c.top_k or vocab, n) for c, n in zip(batch, counts, strict=True)])
+
+    def _logits(self, batch: Sequence[GetNextDist]) -> Tensor:
+        """[commands, vocabulary] at the Embeds of a batch."""
         decoder = self._backend.decoder
         rows = indices([command.emb[0].index for command in batch], decoder.device)
-        logits = decoder.logits(self._backend.embeds.index_select(0, rows))
-        vocab = logits.shape[1]
-        wanted: dict[int, list[int]] = {}
-        for place, command in enumerate(batch):
-            wanted.setdefault(min(command.top_k or vocab, vocab), []).append(place)
-        found: dict[int, Dist] = {}
-        for count, places in wanted.items():
-            part = logits if len(places) == len(batch) else logits[indices(places, logits.device)]
-            found |= zip(places, _distributions(part, count), strict=True)
-        return [found[place] for place in range(len(batch))]
+        return decoder.logits(self._backend.embeds.index_select(0, rows))
 
 
-def _distributions(logits: Tensor, count: int) -> list[Dist]:
+def _distributions(logits: Tensor, counts: Sequence[int]) -> list[Dist]:
+    """One Dist for each row of logits [n, vocab], of as many tokens as `counts` says."""
+    wanted: dict[int, list[int]] = {}
+    for place, count in enumerate(counts):
+        wanted.setdefault(count, []).append(place)
+    found: dict[int, Dist] = {}
+    for count, places in wanted.items():
+        part = logits if len(places) == len(counts) else logits[indices(places, logits.device)]
+        found |= zip(places, _equally_long(part, count), strict=True)
+    return [found[place] for place in range(len(counts))]
+
+
+def _equally_long(logits: Tensor, count: int) -> list[Dist]:
     """One Dist of `count` tokens for each row of logits [n, vocab]."""
     ids, chosen = top_tokens(logits, count)
     # softmax works row by row; a logsumexp over the matrix would round by where a row lies in it
