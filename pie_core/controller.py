@@ -81,6 +81,7 @@ class Controller:
             self._settings.limits,
             capabilities=self._settings.capabilities,
             services=Services(store=store, programs=self.programs),
+            sandbox=lambda: make_sandbox(self._settings, model.known_traits, self._progress),
         )
         return self
 
@@ -101,9 +102,12 @@ class Controller:
 
 
 def make_tier(settings: Settings, traits: Iterable[Trait], progress: Progress) -> Tier:
-    """The tier that runs programs. The sandbox is imported only where it is wanted."""
-    if settings.tier == "native":
-        return NativeTier()
+    """The tier that runs programs."""
+    return NativeTier() if settings.tier == "native" else make_sandbox(settings, traits, progress)
+
+
+def make_sandbox(settings: Settings, traits: Iterable[Trait], progress: Progress) -> Tier:
+    """The sandboxed tier. It is imported only where it is wanted."""
     from pie_core.application.wasm.cache import ComponentCache
     from pie_core.application.wasm.compile import CompileLimits
     from pie_core.application.wasm.prebuilt import find_prebuilt

@@ -45,14 +45,21 @@ class Application:
         new_id: Callable[[], str] = lambda: secrets.token_hex(6),
         capabilities: Capabilities | None = None,
         services: Services | None = None,
+        sandbox: Callable[[], Tier] | None = None,
     ) -> None:
-        """capabilities: what any program may be granted; None: nothing."""
+        """capabilities: what any program may be granted; None: nothing.
+
+        sandbox: makes the tier of children that must be sandboxed, when the first one is spawned, if `tier` is not one
+        that isolates; None: they cannot be started.
+        """
         self.models = models
         self.limits = limits or Limits()
         self.inferlets: dict[str, Inferlet] = {}
         self._capabilities = capabilities or Capabilities()
         self._services = services or Services()
         self._tier = tier
+        self._sandbox = tier if tier.isolates else None
+        self._make_sandbox = sandbox
         known = (trait for model in models.values() for trait in model.known_traits)
         self._known_calls = frozenset(call for trait in known for call in trait.signatures)
         self._new_id = new_id
@@ -86,13 +93,13 @@ class Application:
 
         capabilities: all that this launch allows, of what the server does; None: everything that it does.
         """
-        return await self._start(program, arguments, user, grant(self._capabilities, capabilities))
+        return await self._start(program, arguments, user, grant(self._capabilities, capabilities), self.limits)
 
     async def launch_child(
         self, program: Program, arguments: Sequence[str], parent: Inferlet, outbox: Child
     ) -> Inferlet:
         """See `Launcher.launch_child`."""
-        return await self._start(program, arguments, parent.user, parent.grant, parent, outbox)
+        return await self._start(program, arguments, parent.user, parent.grant, outbox.limits, parent, outbox)
 
     async def _start(
         self,
@@ -100,11 +107,13 @@ class Application:
         arguments: Sequence[str],
         user: str,
         most: Grant,
+        limits: Limits,
         parent: Inferlet | None = None,
         outbox: Child | None = None,
     ) -> Inferlet:
         self._check_sizes(program, arguments)
-        prepared = await self._tier.prepare(program, self._known_calls)
+        tier = self._tier_of(outbox)
+        prepared = await tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
         manifest = prepared.manifest
         if parent is not None:
@@ -118,18 +127,19 @@ class Application:
             program,
             list(arguments),
             flags,
-            self.limits if parent is None else parent.limits,
+            limits,
             most.for_program(manifest),
             time.monotonic(),
             self._open_space,
             parent,
             outbox,
+            sandboxed=outbox is not None and outbox.sandboxed,
         )
         self.inferlets[inferlet.id] = inferlet
-        task = asyncio.create_task(self._live(inferlet), name=f"inferlet-{inferlet.id}", context=Context())
+        task = asyncio.create_task(self._live(inferlet, tier), name=f"inferlet-{inferlet.id}", context=Context())
         self._running[inferlet.id] = task
         task.add_done_callback(lambda _: self._running.pop(inferlet.id, None))  # it may be cancelled before it begins
-        log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=self._tier.name)
+        log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=tier.name)
         return inferlet
 
     def find(self, instance_id: str, user: str | None = None) -> Inferlet:
@@ -163,17 +173,18 @@ class Application:
             await asyncio.wait(list(self._running.values()), timeout=_PATIENCE_S)
         for instance_id in self._running:
             log.error("inferlet.stuck", id=instance_id, seconds=_PATIENCE_S)
-        self._tier.close()
+        for tier in {self._tier, self._sandbox or self._tier}:
+            tier.close()
         await asyncio.to_thread(self._services.store.close)
 
-    async def _live(self, inferlet: Inferlet) -> None:
+    async def _live(self, inferlet: Inferlet, tier: Tier) -> None:
         loop = asyncio.get_running_loop()
         message = f"inferlet {inferlet.id} ran longer than the {inferlet.limits.wall_s:g} s that the limits allow"
         too_long = Ended("terminated", code=ResourceError.code, error=message)
         alarm = loop.call_later(inferlet.limits.wall_s, self._end, inferlet, too_long)
         outcome = Ended("failed", code=ProgramError.code, error="`main` was cancelled, though nobody stopped it")
         try:
-            returned = await self._tier.run(Host(inferlet, self.models, loop.call_later, self._services, self))
+            returned = await tier.run(Host(inferlet, self.models, loop.call_later, self._services, self))
             if returned is not None:
                 inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)
@@ -207,6 +218,17 @@ class Application:
         if task is not None:
             task.cancel()
             asyncio.get_running_loop().call_later(_RETRY_S, self._cancel, instance_id)
+
+    def _tier_of(self, child: Child | None) -> Tier:
+        if child is None or not child.sandboxed:
+            return self._tier
+        if self._sandbox is None:
+            if self._make_sandbox is None:
+                raise ResourceError(
+                    "spawn: computing time, memory and tables are limited in the sandbox only, and there is none here"
+                )
+            self._sandbox = self._make_sandbox()
+        return self._sandbox
 
     def _open_space(self, inferlet: Inferlet, model: str) -> Space:
         quota: dict[type[Resource], int] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from pie_core.application.calls.base import MaybeText
 from pie_core.application.channel import Channel, Reading
 from pie_core.application.events import Blob, Ended, Event, Message, Output
+from pie_core.application.limits import Limits
 from pie_core.application.program import Program
 from pie_core.application.work import Work
 from pie_core.control.ticket import Ticket
@@ -47,12 +48,15 @@ class Launcher(Protocol):
 class Child:
     """What a parent holds of a child, and where the child's events go: texts here, output to the parent's client."""
 
-    def __init__(self, name: str, parent: Inferlet) -> None:
+    def __init__(self, name: str, parent: Inferlet, limits: Limits, sandboxed: bool) -> None:
+        """limits: its own. sandboxed: whether it runs in the sandbox whatever its parent does."""
+        self.limits = limits
+        self.sandboxed = sandboxed
         self.joined = Ticket()  # `MaybeText`, or the error that it ended with
         self.messages = Channel(f"messages of child {name!r:.60}", *_room(parent))
         self.was_joined = False
         self.inferlet: Inferlet | None = None  # until it is launched
-        limits = parent.limits  # the child's, too: what it was sent until it is launched fits its inbox
+        # what it was sent until it is launched fits its inbox
         self._early = Channel(f"inbox of child {name!r:.60}", limits.inbox_messages, limits.waiting_bytes)
         self._name = name
         self._parent = parent
@@ -120,10 +124,12 @@ class Children:
         self._children: dict[int, Child] = {}
         self._last = 0
 
-    def spawn(self, name: str, program: Program, arguments: Sequence[str]) -> int:
+    def spawn(
+        self, name: str, program: Program, arguments: Sequence[str], limits: Limits, sandboxed: bool = False
+    ) -> int:
         """A number for a child, which is launched soon. Raises `ResourceError`."""
         self._check_room()
-        child = Child(name, self._parent)
+        child = Child(name, self._parent, limits, sandboxed or self._parent.sandboxed)
         family = self._parent.family
         family.live += 1
         child.joined.watch(lambda _: family.left())

@@ -46,7 +46,8 @@ class Family:
 class Inferlet:
     """Everything that is shared by the tiers. `events` is what its client reads; it always closes with `Ended`.
 
-    A child has a `parent`, and an `outbox` that is its parent's.
+    A child has a `parent`, and an `outbox` that is its parent's. `sandboxed`: it and its children must be, whatever
+    the tier of the server.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Inferlet:
         open_space: Callable[[Inferlet, str], Space],
         parent: Inferlet | None = None,
         outbox: Outbox | None = None,
+        sandboxed: bool = False,
     ) -> None:
         self.id = instance_id
         self.user = user
@@ -72,6 +74,7 @@ class Inferlet:
         self.grant = grant
         self.started_at = started_at
         self.parent = parent
+        self.sandboxed = sandboxed
         self.depth: int = 0 if parent is None else parent.depth + 1  # below the one that a client launched
         self.family: Family = Family() if parent is None else parent.family
         self.spaces: dict[str, Space] = {}  # by model name, opened at first use

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
+
+from pie_core.errors import ArgumentError, nearest
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,3 +37,36 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted
     memory_bytes: int = 128 << 20  # each memory of a sandboxed program; most have one, Python needs 23 MiB
     table_elements: int = 100_000  # of a sandboxed program's function tables
+
+
+KEPT_BY_THE_SANDBOX = frozenset({"cpu_s", "memory_bytes", "table_elements"})
+_OF_THE_SERVER = frozenset({"max_inferlets"})
+
+
+def tighten(limits: Limits, given: Iterable[str], where: str) -> Limits:
+    """`limits`, some of them lower: `given` as `NAME=VALUE`. Raises `ArgumentError`, that says `where`.
+
+    A limit is never raised, and what counts all inferlets is the server's.
+    """
+    texts = dict(_pair(text, where) for text in given)
+    try:
+        lower = msgspec.convert(texts, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise ArgumentError(f"{where}: limits: {error}") from None
+    for name in texts:
+        value, most = getattr(lower, name), getattr(limits, name)
+        if value is None or not value >= 0:
+            raise ArgumentError(f"{where}: limit `{name}`: expected a number of at least 0, got {texts[name]!r:.60}")
+        if most is not None and value > most:
+            raise ArgumentError(f"{where}: limit `{name}`: {value:g} is over the {most:g} of this program itself")
+    return msgspec.structs.replace(limits, **{name: getattr(lower, name) for name in texts})
+
+
+def _pair(text: str, where: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    known = set(Limits.__struct_fields__) - _OF_THE_SERVER
+    if not equals:
+        raise ArgumentError(f"{where}: limits: write NAME=VALUE, not {text!r:.60}")
+    if name not in known:
+        raise ArgumentError(f"{where}: there is no limit {name!r:.60}{nearest(name, known)}")
+    return name, value

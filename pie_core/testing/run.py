@@ -68,16 +68,19 @@ async def run_inferlet(
     tier: Tier | None = None,
     capabilities: Capabilities | None = None,
     services: Services | None = None,
+    sandbox: Callable[[], Tier] | None = None,
 ) -> Outcome:
     """Run source text or a file to its end, delivering `messages` first.
 
     models: one `FakeBackend` unless given. tier: the trusted one unless given; it is closed afterwards.
-    capabilities: what it may be granted; nothing unless given.
+    capabilities: what it may be granted; nothing unless given. sandbox: see `Application`.
     """
     own = fake_model() if models is None else None
     served = dict(models) if own is None else {own.info.name: own}  # type: ignore[arg-type]
     try:
-        application = Application(served, tier or NativeTier(), limits, capabilities=capabilities, services=services)
+        application = Application(
+            served, tier or NativeTier(), limits, capabilities=capabilities, services=services, sandbox=sandbox
+        )
         async with application:
             inferlet = await application.launch(_program(program), arguments)
             for message in messages:

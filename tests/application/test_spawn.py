@@ -314,6 +314,66 @@ def test_a_child_has_no_more_capabilities_than_its_parent_and_its_manifest():
     assert "CapabilityError: spawn: this program may not start others" in third
 
 
+def test_a_child_may_get_lower_limits_and_its_children_get_them_too():
+    body = (
+        "for limits in ({'inbox_messages': 1}, {'kvpages': 0}, {'embeds': 2.0}):\n"
+        "    child = spawn('child', ['deep'], source=CHILD, limits=limits)\n"
+        "    try:\n        child.send('one'); child.send('two')\n    except ResourceError as error: send(str(error))\n"
+        "    send(await child.join())"
+    )
+    child = (
+        "if get_arg() == ['deep']: return await spawn('child').join()\n"
+        "q = get_auto_model().create_queue()\n"
+        "for attempt in (lambda: alloc_kvpage(q, 1), lambda: alloc_emb(q, 3)):\n"
+        "    try: attempt()\n    except ResourceError as error: return str(error)\n"
+        "return 'no error'"
+    )
+
+    async def test(server):
+        parent = await launch(server, program(body, child))
+        return [await server.message(parent) for _ in range(4)]
+
+    told, free, no_pages, two_embeds = play(test)
+    assert "inbox of" in told and ": 1 messages wait" in told and free == "no error"
+    assert "1 kvpages asked for, 0 held: over the 0 that one inferlet may hold" in no_pages
+    assert "3 embeds asked for, 0 held: over the 2 that one inferlet may hold" in two_embeds
+
+
+def test_a_child_with_little_time_is_ended():
+    body = (
+        "child = spawn('child', source=CHILD, limits={'wall_s': 0.01})\n"
+        "try: await child.join()\nexcept ResourceError as error: return str(error)"
+    )
+    assert "ran longer than the 0.01 s" in outcome(body, "await receive()").value
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"wall": 1}, "spawn: there is no limit 'wall'; did you mean 'wall_s'?"),
+        ({"max_inferlets": 1}, "spawn: there is no limit 'max_inferlets'"),
+        ({"wall_s": 11}, "spawn: limit `wall_s`: 11 is over the 10 of this program itself"),
+        ({"kvpages": 5}, "spawn: limit `kvpages`: 5 is over the 4"),
+        ({"kvpages": None}, "spawn: limits: "),
+        ({"kvpages": "null"}, "spawn: limit `kvpages`: expected a number of at least 0"),
+        ({"wall_s": -1}, "spawn: limit `wall_s`: expected a number of at least 0"),
+        ({"wall_s": "nan"}, "spawn: limit `wall_s`: expected a number of at least 0"),
+        ({"inbox_messages": 0.5}, "spawn: limits: "),
+    ],
+)
+def test_limits_of_a_child_that_are_none_or_too_high_are_an_error(limits, told):
+    body = f"try: spawn('child', source=CHILD, limits={limits!r})\nexcept ArgumentError as error: return str(error)"
+    assert told in outcome(body, limits=Limits(wall_s=10.0, kvpages=4)).value
+
+
+def test_without_a_sandbox_computing_time_cannot_be_limited():
+    body = (
+        "try: await spawn('child', source=CHILD, limits={'cpu_s': 1}).join()\n"
+        "except ResourceError as error: return str(error)"
+    )
+    assert "limited in the sandbox only, and there is none here" in outcome(body).value
+
+
 def test_a_child_is_its_parents_users():
     async def test(server):
         body = "return await spawn('child', source=CHILD).join()"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inferlet.errors import ArgumentError
@@ -45,18 +45,27 @@ class Child:
             host().call("cancel_child", None, None, (self._number,))
 
 
-def spawn(program: str, args: Sequence[str] = (), *, source: str | None = None) -> Child:
+def spawn(
+    program: str,
+    args: Sequence[str] = (),
+    *,
+    source: str | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> Child:
     """Start another program, with these arguments.
 
     program: the name of an installed program, or this program's own, to run it once more; with `source`, the text of a
     Python program, any name for it. The child is the same user's, may do no more than this program, and only what its
-    own manifest names; what it prints, this program's client sees.
+    own manifest names; what it prints, this program's client sees. limits: by name (docs/operations.md), each at most
+    this program's own. With one of `cpu_s`, `memory_bytes` and `table_elements` the child runs in the sandbox, which
+    keeps them, also if this program is trusted.
     Raises `CapabilityError` if this program may not start others, `ResourceError` if there are too many or it is too
     deep, `ProgramError` if there is no program of this name. What is wrong with the program itself, `join` tells.
     """
     if isinstance(args, str):
         raise ArgumentError(f"spawn: args: expected a list of texts, got {args!r:.60}")
-    return Child(program, host().call("spawn", None, None, (program, list(args), source)))
+    lower = [f"{name}={value}" for name, value in (limits or {}).items()]
+    return Child(program, host().call("spawn", None, None, (program, list(args), source, lower)))
 
 
 def _text(record: Any) -> str | None:

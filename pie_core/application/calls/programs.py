@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pie_core.application.calls.base import MaybeText, RuntimeCall
+from pie_core.application.limits import KEPT_BY_THE_SANDBOX, tighten
 from pie_core.application.program import Program, read_program
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, ProgramError, nearest
@@ -33,18 +34,24 @@ class Spawn(RuntimeCall):
 
     program: this program's own name, to run it once more, or that of an installed one; with `source`, any name for
     that Python program. A child has no more capabilities than its parent, and only those its manifest names. What it
-    prints goes to the parent's client. Not allowed: error `capability`. Too deep, too many: error `resource`. What is
-    wrong with the program itself: error of `join_child`.
+    prints goes to the parent's client. limits: `NAME=VALUE`, each at most the parent's; a child whose computing time
+    (`cpu_s`), memory (`memory_bytes`) or tables are limited so runs in the sandbox, which keeps these, even if its
+    parent is trusted. Not allowed: error `capability`. Too deep, too many: error `resource`. What is wrong with the
+    program itself: error of `join_child`.
     """
 
     returns = U32
     program: str
     args: list[str] = []
     source: str | None = None
+    limits: list[str] = []
 
     def apply(self, host: Host, model: str | None, queue: int | None) -> int:
         host.inferlet.grant.check_spawn()
-        return host.children.spawn(self.program, self._find(host), self.args)
+        program = self._find(host)
+        limits = tighten(host.inferlet.limits, self.limits, "spawn")
+        sandboxed = any(text.partition("=")[0] in KEPT_BY_THE_SANDBOX for text in self.limits)
+        return host.children.spawn(self.program, program, self.args, limits, sandboxed)
 
     def _find(self, host: Host) -> Program:
         name, own, installed = self.program, host.inferlet.program, host.services.programs
