@@ -1,4 +1,4 @@
-"""Puts the programs, every `.py` file of this directory's parent, into a wheel; an editable install finds them there."""
+"""Puts the programs, every `.py` file of the parent directory, into a wheel; an editable install finds them there."""
 
 from pathlib import Path
 from typing import Any
