@@ -385,7 +385,7 @@ def serve(settings):
 def test_a_strangers_backend_serves_the_text_traits(install, tmp_path):
     install_backend(install)
     outcome = serve(Settings(model=str(tmp_path), backend="cardboard", options={"pages": "9"}))
-    assert outcome.ended.value == "allocate forward input_text output_text tokenize"
+    assert set(outcome.ended.value.split()) >= {"allocate", "forward", "input_text", "output_text", "tokenize"}
 
 
 def test_a_trait_that_was_left_out_is_not_among_the_available_ones(install, tmp_path):

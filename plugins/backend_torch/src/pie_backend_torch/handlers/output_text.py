@@ -29,7 +29,7 @@ class OutputTextHandler:
     def get_next_dist(self, batch: Sequence[GetNextDist]) -> list[Dist]:
         logits = self._logits(batch)
         vocab = logits.shape[1]
-        return _distributions(logits, [min(command.top_k or vocab, vocab) for command in batch])
+        return _distributions(logits, batch, [vocab] * len(batch))
 
     @torch.inference_mode()
     def get_restricted_dists(self, batch: Sequence[GetNextDist], allowed: Sequence[bytes]) -> list[Dist]:
@@ -38,9 +38,8 @@ class OutputTextHandler:
         vocab = logits.shape[1]
         packed = np.frombuffer(b"".join(allowed), dtype=np.uint8).reshape(len(batch), -1)
         bits = np.unpackbits(packed, axis=1, count=vocab, bitorder="little")
-        counts = bits.sum(1).tolist()
         logits.masked_fill_(torch.from_numpy(bits).to(logits.device) == 0, -torch.inf)
-        return _distributions(logits, [min(c.top_k or vocab, n) for c, n in zip(batch, counts, strict=True)])
+        return _distributions(logits, batch, bits.sum(1).tolist())
 
     def _logits(self, batch: Sequence[GetNextDist]) -> Tensor:
         """[commands, vocabulary] at the Embeds of a batch."""
@@ -49,26 +48,27 @@ class OutputTextHandler:
         return decoder.logits(self._backend.embeds.index_select(0, rows))
 
 
-def _distributions(logits: Tensor, counts: Sequence[int]) -> list[Dist]:
-    """One Dist for each row of logits [n, vocab], of as many tokens as `counts` says."""
-    wanted: dict[int, list[int]] = {}
-    for place, count in enumerate(counts):
-        wanted.setdefault(count, []).append(place)
+def _distributions(logits: Tensor, batch: Sequence[GetNextDist], possible: Sequence[int]) -> list[Dist]:
+    """One Dist for each row of logits [n, vocab], of which `possible` tokens are finite."""
+    wanted: dict[tuple[int, bool], list[int]] = {}
+    for place, (command, most) in enumerate(zip(batch, possible, strict=True)):
+        count = min(command.top_k or most, most)
+        wanted.setdefault((count, count == most), []).append(place)
     found: dict[int, Dist] = {}
-    for count, places in wanted.items():
-        part = logits if len(places) == len(counts) else logits[indices(places, logits.device)]
-        found |= zip(places, _equally_long(part, count), strict=True)
-    return [found[place] for place in range(len(counts))]
+    for (count, whole), places in wanted.items():
+        part = logits if len(places) == len(batch) else logits[indices(places, logits.device)]
+        found |= zip(places, _equally_long(part, count, whole), strict=True)
+    return [found[place] for place in range(len(batch))]
 
 
-def _equally_long(logits: Tensor, count: int) -> list[Dist]:
-    """One Dist of `count` tokens for each row of logits [n, vocab]."""
+def _equally_long(logits: Tensor, count: int, whole: bool) -> list[Dist]:
+    """One Dist of `count` tokens for each row of logits [n, vocab]. whole: that is all of them, nothing is left out."""
     ids, chosen = top_tokens(logits, count)
     # softmax works row by row; a logsumexp over the matrix would round by where a row lies in it
     probs = torch.softmax(logits, -1).gather(1, ids)
     del chosen
     id_rows, prob_rows = _on_host(ids.to(torch.int32), probs)
-    rests = np.maximum(0.0, 1.0 - prob_rows.sum(1, dtype=np.float64)) if count < logits.shape[1] else np.zeros(len(ids))
+    rests = np.zeros(len(ids)) if whole else np.maximum(0.0, 1.0 - prob_rows.sum(1, dtype=np.float64))
     return [
         Dist(array("I", one.tobytes()), array("f", two.tobytes()), rest)
         for one, two, rest in zip(id_rows, prob_rows, rests.tolist(), strict=True)
