@@ -53,7 +53,7 @@ class ContentionPolicy(ABC):
 
         Asked when all inferlets that could run have run, and again until enough will come back. stalled: those that
         can be moved: idle, or waiting for room themselves and younger than the requester; in order of arrival. Not
-        among them, but for when nothing moves any more: one that was brought back and has not run since.
+        among them, but for when nothing moves any more: one that was brought back and has not run since; and not twice.
         """
         return None
 

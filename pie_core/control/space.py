@@ -42,6 +42,7 @@ class Space:
         self.active_at = now  # when it enqueued its last command
         self.swapped: list[Swapped] = []  # what of it is in host memory, or on its way
         self.returned: Sequence[Submission] = ()  # the commands for which something was last brought back
+        self.moved_in_vain = False  # it was moved again after it was brought back and before it ran
         self._layer = layer
         self._memory = layer.memory
         self._quota = quota

@@ -111,6 +111,8 @@ class Swapping:
                 continue
             if outstanding and not standstill and (space.arrival < requester.arrival or space.has_just_returned):
                 continue
+            if outstanding and space.moved_in_vain and space.has_just_returned:
+                continue
             movable = len(_movable(space, kind))
             if movable and self.used_bytes + movable * self._bytes_of[kind] <= self._host_bytes:
                 found.append(Stalled(space, None if outstanding else now - space.active_at, movable))
@@ -119,6 +121,7 @@ class Swapping:
     def swap_out(self, space: Space, kind: type[Resource]) -> int:
         """Send all that can be moved to host memory; how many. Its commands that wait, wait for the return, too."""
         records = _movable(space, kind)
+        space.moved_in_vain = space.has_just_returned
         swapped = Swapped(space, kind, records)
         for record in records:
             record.uses += 1

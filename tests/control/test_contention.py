@@ -420,3 +420,29 @@ def test_a_long_wait_for_room_does_not_make_waves_leave_before_all_who_could_run
     waiting.prompt([2])
     rig.loop.run()
     assert rig.device.shapes == [[("embed_txt", 2)]]
+
+
+class Patient(Swap):
+    """Chooses ten times; more would be for ever."""
+
+    def __init__(self):
+        super().__init__(SwapOptions())
+        self.times = 0
+
+    def swap_out(self, kind, requester, stalled):
+        self.times += 1
+        assert self.times <= 10
+        return super().swap_out(kind, requester, stalled)
+
+
+def test_who_comes_back_to_wait_again_is_not_moved_for_ever():
+    """Old waits for pages that an export keeps; what young wants of it comes back at once, as old is served first."""
+    rig = make_rig(pages=2, embeds=4, contention=Patient())
+    author, old, young = rig.open("author"), rig.open("old"), rig.open("young")
+    author.call("export_kvpage", author.call("alloc_kvpage", 1), "prefix")
+    rig.layer.close(author.space)
+    stuck = old.call("forward", [], old.prompt([1, 2, 3]), old.call("alloc_kvpage", 2), [])
+    rig.loop.run()
+    ticket = young.call("embed_txt", [1, 2], [0, 1], young.call("alloc_emb", 2))
+    rig.loop.advance(20.0)
+    assert stuck.error is not None and ticket.done and ticket.error is None and rig.evicted == ["old"]
