@@ -238,14 +238,15 @@ class ControlLayer:
         return False
 
     def _look_at(self, when: float, now: float) -> None:
-        """Have a look then, if nothing makes one happen before. A look too many does no harm."""
+        """Have a look then, if nothing makes one happen before."""
         if self._alarm is None or self._alarm > when:
             self._alarm = when
-            self._environment.later(max(0.0, when - now) + _HAIR_S, self._ring)
+            self._environment.later(max(0.0, when - now) + _HAIR_S, lambda: self._ring(when))
 
-    def _ring(self) -> None:
-        self._alarm = None
-        self._look()
+    def _ring(self, when: float) -> None:
+        if when == self._alarm:  # else an earlier one has taken its place; each look says when the next is due
+            self._alarm = None
+            self._look()
 
     def _launch(self, due: bool) -> None:
         """Launch what is to be moved to host memory or back, and, if they are due, the commands that are ready."""

@@ -4,6 +4,7 @@ import pytest
 from pie_policies.eager import Eager
 from pie_policies.k_only import KOnly, KOnlyOptions
 from pie_policies.t_only import TOnly, TOnlyOptions
+from pie_policies.wait import Wait
 
 from pie_core import ConfigError
 from pie_core.control.dispatch import Adaptive
@@ -118,3 +119,14 @@ def test_t_only_leaves_a_full_batch_to_the_next_tick():
 def test_options_that_cannot_be_used_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_alarms_that_an_earlier_one_replaced_do_not_add_up_while_somebody_waits_for_room():
+    rig = make_rig(pages=1, dispatch=TOnly(TOnlyOptions(t_ms=10.0)), contention=Wait())
+    hoarder, waiting = rig.open("hoarder"), rig.open("waiting")
+    hoarder.call("alloc_kvpage", 1)
+    waiting.call("alloc_kvpage", 1)
+    for _ in range(60):
+        hoarder.call("dealloc_emb", hoarder.prompt([1]))
+        rig.loop.advance(0.05)
+    assert len(rig.loop._alarms) < 6
