@@ -46,14 +46,25 @@ class Cycles:
 
     def movable(self, host_bytes: int) -> str | None:
         """Who could lend something to who is first in line, at a standstill: it waits, and holds it alone."""
-        moves, waiting = self._ledger.moves, self.waiting()
+        waiting = self.waiting()
         for kind, lines in self._books.lines.items():
             for space in self._holders(kind) if lines.waiting else []:
-                alone = [r for r in space.tables[kind].values() if r.holders == 1 and r.index != UNBOUND]
+                alone = self._held_alone(kind, space)
                 stands = space.owner in waiting and space.owner != lines.waiting[0].owner
-                if alone and stands and moves.room_for(kind, len(alone), host_bytes):
+                stands = stands and not self.has_just_returned(space.owner)
+                if alone and stands and self._ledger.moves.room_for(kind, alone, host_bytes):
                     return space.owner
         return None
+
+    def _held_alone(self, kind: type[Resource], space: Space) -> int:
+        """How many physical ones nobody else holds or has commands for; those it has freed included."""
+        users: dict[Resource, set[str]] = {}
+        for entry in self._ledger.open.values():
+            for record in (*entry.reads, *entry.writes):
+                users.setdefault(record, set()).add(entry.owner)
+        held = [record for record in space.tables[kind].values() if record.holders == 1]
+        freed = [r for r, owners in users.items() if type(r) is kind and not r.holders and owners == {space.owner}]
+        return sum(record.index != UNBOUND for record in (*held, *freed))
 
     def has_just_returned(self, owner: str) -> bool:
         """Whether none of the commands for which it was last brought back was launched, and some still are to be."""

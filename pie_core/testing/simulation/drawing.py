@@ -70,8 +70,8 @@ def draw_world(
         shuffled=draw.random() < 0.3,
         shut_down_at=round(draw.uniform(0.0, 0.3), 4) if draw.random() < 0.05 else None,
         swap_s=chance.choice([0.0, 0.0, 0.05, 0.5]),
-        swap_out_fails=chance.choice([None] * 5 + [chance.randint(0, 4)]),
-        swap_in_fails=chance.choice([None] * 3 + [chance.randint(0, 4)]),
+        swap_out_fails=chance.choice([None] * 6 + [0, chance.randint(1, 4)]),
+        swap_in_fails=chance.choice([None] * 3 + [0, chance.randint(1, 4)]),
         dispatch=policies[0],
         contention=policies[1],
     )

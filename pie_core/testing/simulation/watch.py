@@ -21,6 +21,7 @@ from pie_core.testing.simulation.stage import Stage
 from pie_core.testing.simulation.watched import WatchedContention, WatchedDispatch
 
 _UNTIDY_S = 100.0  # virtual seconds without any change after which exports are withdrawn
+_ENDLESS = 20_000  # steps, likewise
 _STUCK_S = 10_000.0  # virtual seconds after which whatever still runs never ends
 
 
@@ -94,6 +95,8 @@ class Watch:
             self._books.check()
             self._dispatch.check()
             self._check_beliefs()
+        if self._loop.steps > _ENDLESS:
+            self.complain(f"the simulation does not end: {self._loop.steps} steps in {self._loop.time():.4f} s")
         if self._loop.failures:
             self.complain(self._loop.failures[0])
         self.report()
