@@ -525,8 +525,8 @@ def test_a_rolling_window_stays_within_its_pages():
     [
         ("filled([]).truncate(1)", "truncate: 1 is outside the context of 0 tokens"),
         ("filled([1]).truncate(-1)", "truncate: -1 is outside"),
-        ("await filled([1]).next_dists(0)", "next_dists: 0 of a context of 1 tokens"),
-        ("await filled([1]).next_dists(2)", "next_dists: 2 of a context of 1 tokens"),
+        ("await filled([1]).next_dists(0)", "hidden_states: 0 of a context of 1 tokens"),
+        ("await filled([1]).next_dists(2)", "hidden_states: 2 of a context of 1 tokens"),
         ("filled([1]).mask(range(2))", "reaches outside the 1 tokens"),
         ("filled([1]).mask([-1])", "reaches outside"),
         ("await filled([]).next_dist()", "the context is empty; fill something first"),

@@ -79,16 +79,23 @@ class Context:
 
         So tokens that were guessed and filled in are all judged at once; `truncate` takes back what is not wanted.
         """
+        asked = [calls.get_next_dist(self.queue, [state], top_k) for state in self.hidden_states(count)]
+        return [await dist for dist in asked]
+
+    def hidden_states(self, count: int = 1) -> list[Embed]:
+        """Embeds with the hidden states of the last `count` tokens, for calls that read such.
+
+        They are the context's own, and hold until it runs again: make the calls at once; what is enqueued stays right.
+        """
         self._check_filled()
         if not 1 <= count <= len(self.tokens):
-            raise ArgumentError(f"next_dists: {count} of a context of {len(self.tokens)} tokens")
+            raise ArgumentError(f"hidden_states: {count} of a context of {len(self.tokens)} tokens")
         first = len(self.tokens) - count
         if first < self._states.start or self._states.stop < len(self.tokens):
             self._forget(first)
             self._run(len(self.tokens), count)
         at = first - self._states.start
-        asked = [calls.get_next_dist(self.queue, [state], top_k) for state in self._out[at : at + count]]
-        return [await dist for dist in asked]
+        return self._out[at : at + count]
 
     async def generate(
         self,
