@@ -13,6 +13,9 @@
 # [flags.block]
 # default = 8
 # help = "How many tokens one pass works on; 1 is plain greedy decoding."
+# [flags.lookup]
+# default = true
+# help = "Guess what followed the last tokens before, if they stood in the text; otherwise the last token again."
 # ///
 """Jacobi decoding: greedy decoding as a system of equations, solved by fixed-point iteration on a block of tokens.
 
@@ -25,12 +28,13 @@ fewer is the model's affair; without training for it (Kou et al. 2024, CLLMs) it
 
 Faithful: the iteration, the proof by standing still, the end at the model's end of an answer. Different: the paper
 finishes a block before it starts the next; here new guesses come in at its end as soon as tokens leave it (as in
-lookahead decoding, Fu et al. 2024). The first guess is the last token again, where the paper pads.
+lookahead decoding, Fu et al. 2024). The paper pads where it knows nothing; here the guess is what followed the last
+tokens when they stood in the text before, then what the pass before found, then the last token again.
 """
 
 from itertools import takewhile
 
-from inferlet import ArgumentError, TextDecoder, detokenize, flags, get_auto_model
+from inferlet import ArgumentError, TextDecoder, detokenize, flags, get_auto_model, prompt_lookup
 
 
 async def main():
@@ -44,21 +48,24 @@ async def main():
             raise ArgumentError(
                 f"the prompt fills the model's range of {context.model.max_position} tokens; shorten it"
             )
+        drafter = prompt_lookup(options["block"] - 1 if options["lookup"] else 0)
         decoder = TextDecoder(lambda ids: detokenize(context.queue, list(ids)))
         passes, count = 0, 0
-        async for tokens in iterate(context, options["block"], min(options["max_tokens"], room)):
+        async for tokens in iterate(context, drafter, options["block"], min(options["max_tokens"], room)):
             passes, count = passes + 1, count + len(tokens)
             print("".join(map(decoder.add, tokens)), end="")
         print(decoder.flush())
         print(f"[{count} tokens in {passes} forward passes]")
 
 
-async def iterate(context, block, limit):
+async def iterate(context, drafter, block, limit):
     """Generate up to `limit` tokens, or to the model's end of an answer; yields those that each pass has proven."""
     ends, guess = context.model.eos_tokens, []
     while limit > 0:
         size = min(block, limit)
-        guess = guess[: size - 1] + (guess or context.tokens)[-1:] * (size - 1 - len(guess))
+        draft = list(drafter(context.tokens))
+        guess = (draft + guess[len(draft) :])[: size - 1]
+        guess += (guess or context.tokens)[-1:] * (size - 1 - len(guess))
         context.fill_tokens(guess)
         found = [dist.max_index() for dist in await context.next_dists(size, 1)]  # y_1..y_size
         count = proven(guess, found)

@@ -30,7 +30,10 @@ def main() -> None:
         ("jacobi_decoding", "block", (1, 2, 4, 8, 16)),
     ):
         costs = asyncio.run(measured(name, flag, values))
-        rows = [[task, *(f"{cost.forwards} ({cost.tokens})" for cost in costs[task])] for task in TASKS]
+        if name == "jacobi_decoding":
+            plain = asyncio.run(measured(name, flag, values, "--no-lookup"))
+            costs |= {f"{task}, `--no-lookup`": plain[task] for task in TASKS}
+        rows = [[task, *(f"{cost.forwards} ({cost.tokens})" for cost in taken)] for task, taken in costs.items()]
         refresh(name, [[f"`--{flag}`", *map(str, values)], *rows])
         lines = {task: [cost.forwards for cost in costs[task]] for task in TASKS}
         (HERE / f"{name}.svg").write_text(chart(f"forward passes, by --{flag}", [*map(str, values)], lines, COLORS))
@@ -53,13 +56,13 @@ def main() -> None:
     (HERE / "beam_search.svg").write_text(chart("pages held at most, by --width", [*map(str, widths)], lines, colors))
 
 
-async def measured(name: str, flag: str, values: tuple[int, ...]) -> dict[str, list[Cost]]:
+async def measured(name: str, flag: str, values: tuple[int, ...], *more: str) -> dict[str, list[Cost]]:
     """What each task took with each value of a flag."""
     costs: dict[str, list[Cost]] = {}
     async with serving() as controller:
         for task, question in TASKS.items():
             runs = [
-                await run_on(controller, name, f"--prompt={question}", f"--{flag}={value}", "--max-tokens=150")
+                await run_on(controller, name, f"--prompt={question}", f"--{flag}={value}", "--max-tokens=150", *more)
                 for value in values
             ]
             assert len({ran.output.rpartition("\n[")[0] for ran in runs}) == 1, "a flag changed the answer"

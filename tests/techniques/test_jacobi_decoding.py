@@ -18,8 +18,10 @@ def answer(ran: Ran) -> str:
     return ran.output.rpartition("\n[")[0]
 
 
-@pytest.mark.parametrize("block", [1, 2, 8, 40])
-def test_tokens_are_greedy_ones_in_no_more_passes(reference: Reference, stranger: Reference, block: int) -> None:
+@pytest.mark.parametrize(("block", "guess"), [(1, ""), (2, "no-"), (8, "no-"), (8, ""), (40, "")])
+def test_tokens_are_greedy_ones_in_no_more_passes(
+    reference: Reference, stranger: Reference, block: int, guess: str
+) -> None:
     """The random model changes its mind at all places of a page; it would show a key left over from a wrong guess."""
 
     async def compare(oracle: Reference, prompts: list[str], limit: int) -> list[tuple[int, int]]:
@@ -27,7 +29,13 @@ def test_tokens_are_greedy_ones_in_no_more_passes(reference: Reference, stranger
         passes = []
         async with serving(str(oracle.path)) as controller:
             for prompt in prompts:
-                flags = [f"--prompt={prompt}", "--no-chat", f"--block={block}", f"--max-tokens={limit}"]
+                flags = [
+                    f"--prompt={prompt}",
+                    "--no-chat",
+                    f"--block={block}",
+                    f"--max-tokens={limit}",
+                    f"--{guess}lookup",
+                ]
                 ran = await run_on(controller, "jacobi_decoding", *flags)
                 expected = oracle.generate(prompt, limit, pad_token_id=0)
                 assert answer(ran) == oracle.decode(expected)
