@@ -7,6 +7,7 @@ The calls of the installed traits (`forward`, `embed_txt`, `get_next_dist`, ...)
 from typing import Any
 
 from inferlet import calls as _calls
+from inferlet.attention import roll
 from inferlet.chat import render_chat
 from inferlet.context import Context
 from inferlet.dist import Dist
@@ -78,6 +79,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "models_with_traits",
     "prompt_lookup",
     "render_chat",
+    "roll",
     "sampling",
     "spawn",
     "subscribe",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 
 from inferlet import calls
+from inferlet.attention import Attention, mask_rows
 from inferlet.chat import render_turn
 from inferlet.dist import Dist
 from inferlet.errors import ArgumentError, PieError
@@ -40,6 +41,7 @@ class Context:
         self.adapter = adapter  # every token of the context goes through it
         self.queue = take_queue(model)
         self.tokens: list[int] = []  # all of them, pending ones included
+        self.attention: Attention | None = None  # what the tokens that are run from now on see; None: all before them
         self._table = PageTable(self.queue, model.kvpage_size)
         self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
         self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
@@ -158,6 +160,7 @@ class Context:
         child._table = self._table.fork(child.queue)
         child.tokens = list(self.tokens)
         child._hidden = set(self._hidden)
+        child.attention = self.attention
         return child
 
     def truncate(self, count: int) -> None:
@@ -185,19 +188,15 @@ class Context:
         self._run(len(self.tokens) - 1)
         self._forget(max(len(self.tokens) - 1, 0))  # what the last one saw may have changed
         self._hidden = self._hidden - chosen if visible else self._hidden | chosen
-        self._show(chosen)
+        self._table.hide(self._hidden, chosen)
 
     def drop_masked_pages(self) -> int:
-        """Free the pages of which every token is hidden; how many. Those tokens cannot be shown again."""
+        """Free, for good, the pages of which all tokens are hidden or unseen by the last token and the next; how many."""
         self._check_open()
-        size, table = self.model.kvpage_size, self._table
-        dropped = [
-            place
-            for place, page in enumerate(table.pages[: max(len(self.tokens) - 1, 0) // size])
-            if page is not None and all(place * size + slot in self._hidden for slot in range(size))
-        ]
-        table.drop(dropped)
-        return len(dropped)
+        self._run(len(self.tokens) - 1)
+        last = max(len(self.tokens) - 1, 0)
+        seen = [range(last)] if self.attention is None else [*self.attention(last), *self.attention(last + 1)]
+        return self._table.drop_unless(lambda at: at not in self._hidden and any(at in span for span in seen), last)
 
     def export(self, name: str, ttl: float | None = None) -> None:
         """Publish the pages of all tokens under a name; `Context.open` starts from them."""
@@ -256,7 +255,7 @@ class Context:
                 last = next((at + 1 for at in range(first, last) if at in self._hidden), last)
             self._run_chunk(first, self.tokens[first:last], self._out[max(first - start, 0) : max(last - start, 0)])
             if last - 1 in self._hidden:
-                self._show({last - 1})
+                table.hide(self._hidden, {last - 1})
         self._states = range(start, upto)
 
     def _run_chunk(self, first: int, tokens: list[int], states: list[Embed]) -> None:
@@ -265,23 +264,15 @@ class Context:
         embeds = states if len(states) == len(tokens) else calls.alloc_emb(queue, len(tokens))
         try:
             calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
+            mask = mask_rows(self.attention, table.held(), range(first, first + len(tokens)))
             pages = table.reserve(len(tokens))
             if self.adapter is None:
-                calls.forward(queue, context, embeds, pages, states)
+                calls.forward(queue, context, embeds, pages, states, mask)
             else:
-                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states)
+                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states, mask)
         finally:
             if embeds is not states:
                 calls.dealloc_emb(queue, embeds)
-
-    def _show(self, positions: Iterable[int]) -> None:
-        """Tell the pages which of their tokens are hidden, for those that hold tokens of `positions`."""
-        size, table = self.model.kvpage_size, self._table
-        for place in sorted({position // size for position in positions if position < table.tokens}):
-            page = table.own(place)
-            if page is not None:
-                shown = [place * size + slot not in self._hidden for slot in range(size)]
-                calls.mask_kvpage(self.queue, [page], shown)
 
     def _forget(self, first: int) -> None:
         """Have the tokens from `first` on run again."""

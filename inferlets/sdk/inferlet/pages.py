@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from inferlet import calls
 from inferlet.errors import ArgumentError
@@ -34,6 +34,10 @@ class PageTable:
         if self._handles is None:
             self._handles = [page.handle for page in self.pages if page is not None]
         return self._handles
+
+    def held(self) -> list[int]:
+        """The positions of the tokens in the pages that are left."""
+        return [at for place, page in enumerate(self.pages) if page is not None for at in self._positions(place)]
 
     def reserve(self, count: int) -> list[KvPage]:
         """Make room for `count` more tokens; the pages they will go to, in order."""
@@ -69,6 +73,15 @@ class PageTable:
             self._handles = None
         return None if page is None else page.handle
 
+    def hide(self, hidden: Collection[int], changed: Iterable[int]) -> None:
+        """Tell the pages with positions of `changed` which of their tokens are hidden."""
+        for place in sorted({position // self.page_size for position in changed if position < self.tokens}):
+            page = self.own(place)
+            if page is not None:
+                first = place * self.page_size
+                shown = [at not in hidden for at in range(first, first + self.page_size)]
+                calls.mask_kvpage(self._queue, [page], shown)
+
     def truncate(self, count: int) -> None:
         """Keep the first `count` tokens. A page cut in the middle is copied, not computed again."""
         kept = -(-count // self.page_size)
@@ -100,12 +113,22 @@ class PageTable:
         if gone:
             calls.dealloc_kvpage(self._queue, gone)
 
+    def drop_unless(self, wanted: Callable[[int], bool], end: int) -> int:
+        """Let go the pages of which no position is wanted, as far as all are before `end`; how many."""
+        places = range(min(end, self.tokens) // self.page_size)
+        unwanted = [place for place in places if self.pages[place] and not any(map(wanted, self._positions(place)))]
+        self.drop(unwanted)
+        return len(unwanted)
+
     def adopt(self, pages: Sequence[KvPage], tokens: int) -> None:
         """Start from full pages that someone else wrote, and perhaps a partial one; go on writing in a fork."""
         assert not self.pages
         self.pages = [SharedPage(page) for page in pages]
         self.tokens = tokens
         self._handles = None
+
+    def _positions(self, place: int) -> range:
+        return range(place * self.page_size, min((place + 1) * self.page_size, self.tokens))
 
     def _copy(self, page: KvPage, length: int | None = None) -> KvPage:
         fresh: list[KvPage] = calls.alloc_kvpage(self._queue, 1)
