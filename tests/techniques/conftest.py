@@ -69,7 +69,7 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference() -> Reference:
     """The bundled model."""
-    return _open(find_model("pico", Selection()).path)
+    return load_reference(find_model("pico", Selection()).path)
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +78,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     path = write_llama(tmp_path_factory.mktemp("llama") / "llama", ["<pad>", "</s>"], 64)
     config = path / "generation_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": list(range(1, 258, 5))}))
-    return _open(path)
+    return load_reference(path)
 
 
-def _open(path: Path) -> Reference:
+def load_reference(path: Path) -> Reference:
+    """A checkpoint directory, in transformers."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     return Reference(path, model, AutoTokenizer.from_pretrained(path))

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+import torch
+from pie_traits_text.output_text import Dist, GetNextDist
 
 from pie_core.application.program import find_program
 from pie_core.control.statistics import CallCounters
@@ -70,6 +76,57 @@ def run(program: str | Path, *arguments: str, pages_kept: int = 0, model: str = 
 def serving(model: str = "pico", **options: Any) -> Controller:
     """A controller for several runs: `async with serving() as controller`. options: of the torch backend."""
     return Controller(Settings(model, "torch", OPTIONS | options, tier="native"))
+
+
+@dataclass(frozen=True)
+class Look:
+    """One distribution that a program was told. probs: [vocabulary], also of what it did not ask for."""
+
+    probs: torch.Tensor
+    pages: int  # held by programs at that moment
+
+    @property
+    def best(self) -> int:
+        """The most probable token."""
+        return int(self.probs.argmax())
+
+
+@contextmanager
+def watching(controller: Controller) -> Iterator[list[Look]]:
+    """All distributions that programs are told meanwhile, in order."""
+    (model,) = controller.models.values()
+    routes, looks = model.realization.routes, list[Look]()
+    asked = routes[GetNextDist]
+
+    def watched(batch: Sequence[GetNextDist]) -> Sequence[Any] | None:
+        held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
+        whole = asked([msgspec.structs.replace(command, top_k=None) for command in batch])
+        looks.extend(Look(_by_token(dist), held) for dist in whole or ())
+        return asked(batch)
+
+    routes[GetNextDist] = watched
+    try:
+        yield looks
+    finally:
+        routes[GetNextDist] = asked
+
+
+def assert_told(looks: Sequence[Look], logits: torch.Tensor, tolerance: float = 1e-3) -> None:
+    """Each look is the softmax of its row of `logits` [looks, vocabulary]: to `tolerance`, in logits.
+
+    The default is what fp32 leaves of the least likely tokens, whose logits are far below.
+    """
+    told = torch.stack([look.probs for look in looks]).double().log()
+    wanted = logits.double().log_softmax(-1)
+    sure = wanted > -80.0  # below, fp32 has no such probability
+    error = (told - wanted)[sure].abs().max()
+    assert error < tolerance, f"off by {error:.2e}"
+
+
+def _by_token(dist: Dist) -> torch.Tensor:
+    probs = torch.zeros(len(dist.ids))
+    probs[torch.tensor(list(dist.ids))] = torch.tensor(list(dist.probs))
+    return probs
 
 
 def _forwards(model: LoadedModel) -> CallCounters:
