@@ -117,12 +117,13 @@ def test_pages_that_are_seen_no_more_are_dropped_and_nothing_changes():
     run(
         """
         context.attention = last_six
-        context.fill_tokens(tokens)
-        assert context.drop_masked_pages() == 5 and pages() == 2     # 20 of the 21 tokens before the last six
-        with context.fork() as child:                               # its last token is run again
-            assert await state(child) == await by_hand(tokens, last_six)
+        context.fill_tokens(tokens[:25])                            # the last one sees 19 to 24
+        assert context.drop_masked_pages() == 4 and pages() == 2    # it was not run yet: two pages hold 16 to 23
+        with context.fork() as child:
+            assert await state(child) == await by_hand(tokens[:25], last_six)
+        assert await state(context) == await by_hand(tokens[:25], last_six)
         context.fill_tokens([7, 8])
-        assert await state(context) == await by_hand([*tokens, 7, 8], last_six)
+        assert await state(context) == await by_hand([*tokens[:25], 7, 8], last_six)
         """
     )
 
