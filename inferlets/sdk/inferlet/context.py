@@ -191,7 +191,7 @@ class Context:
         self._table.hide(self._hidden, chosen)
 
     def drop_masked_pages(self) -> int:
-        """Free, for good, the pages of which all tokens are hidden or unseen by the last token and the next; how many."""
+        """Free for good the pages whose tokens are all hidden or unseen by the last token and the next; how many."""
         self._check_open()
         self._run(len(self.tokens) - 1)
         last = max(len(self.tokens) - 1, 0)
