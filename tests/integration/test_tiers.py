@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Ended
-from pie_core.application.program import installed_programs
+from pie_core.application.manifest import Manifest
+from pie_core.application.program import installed_programs, read_program
 from pie_core.application.wasm.tier import WasmTier
 from pie_core.controller import Controller, Settings
 from pie_core.plugins import Selection
@@ -166,12 +168,18 @@ PROGRAMS |= {
 }
 
 
-def run_both(program: Path | str, arguments: list[str], messages: list[str]) -> tuple[Outcome, Outcome]:
+def run_both(
+    program: Path | str, arguments: list[str], messages: list[str], wishes: Manifest | None = None
+) -> tuple[Outcome, Outcome]:
+    """wishes: a manifest; what it wants to reach is granted."""
+    granted = Capabilities.of(wishes.hosts, wishes.spawn) if wishes is not None else None
+
     async def go() -> tuple[Outcome, Outcome]:
         settings = Settings("pico", "torch", {"pages": "256", "dtype": "float32"})
         async with Controller(settings) as controller:
             (model,) = controller.models.values()
             given: dict[str, Any] = {"arguments": arguments, "messages": messages, "models": controller.models}
+            given |= {"capabilities": granted, "sandbox": lambda: WasmTier(model.known_traits)}
             trusted = await run_inferlet(program, **given)
             return trusted, await run_inferlet(program, **given, tier=WasmTier(model.known_traits))
 
@@ -187,7 +195,7 @@ def without_marks(outcome: Outcome) -> Outcome:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_does_the_same_in_the_sandbox(name: str) -> None:
     path, arguments = PROGRAMS[name]
-    trusted, sandboxed = run_both(path, arguments, [])
+    trusted, sandboxed = run_both(path, arguments, [], read_program(path).manifest)
     assert trusted.ended.status == "finished"
     assert trusted.output or trusted.messages
     assert sandboxed == trusted
