@@ -21,6 +21,8 @@ from pie_core.application.program import Program
 from pie_core.application.wasm import interpreter as builder
 from pie_core.application.wasm.bundle import bundle
 from pie_core.application.wasm.interpreter import build_interpreter, build_program
+from pie_core.application.wasm.merging.component import read_component
+from pie_core.application.wasm.merging.module import read_module
 from pie_core.errors import ConfigError, PieError, ProgramError
 from tests.wasm.stock_host import Refused, StockHost
 
@@ -51,6 +53,11 @@ def run(component):
 def lines_of(traceback):
     """A traceback without the marks under its lines, which differ between versions of Python."""
     return [line for line in traceback.splitlines() if line.strip(" ~^")]
+
+
+def test_it_is_one_module_and_what_calls_its_imports(cache):
+    modules = [read_module(each) for each in read_component(build_interpreter(TRAITS, cache).read_bytes()).modules]
+    assert [len(module.memories) for module in modules] == [1, 0, 0]
 
 
 def test_it_imports_the_world_of_the_traits_and_nothing_else_of_pie(component):

@@ -15,7 +15,7 @@ from pie_core.application.wasm import ffi
 from pie_core.application.wasm.linking import LinkedComponent, Suspension
 
 _SLICE_TICKS = 1  # epochs after which a guest that goes on computing gives way
-_INSTANCES = 64  # of core modules; a Python program has 11
+_INSTANCES = 64  # of core modules; a Python program has 3, and 12 if its modules could not be merged
 _TABLES = 8  # each of `table_elements`; a Python program has 2
 _MEMORIES = 4  # each of `memory_bytes`; of what componentize-qjs makes, all but one are small
 
