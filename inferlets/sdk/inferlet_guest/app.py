@@ -8,6 +8,7 @@ import os
 import random
 import sys
 from collections.abc import Coroutine, Sequence
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -44,13 +45,10 @@ class App:
         install(declarations)
         self._host = GuestHost(imports, declarations, self._report)
         self._output = Output(imports.function("runtime", "output"), imports.failure)
-        self._baked: tuple[File, CodeType, BundledModules] | None = None
+        self._baked = None if files is None else _bake(files)
         self._imports = imports
         self._program = File("", "")
-        if files is not None:
-            modules = BundledModules(files[1:])
-            modules.compile_all()
-            self._baked = files[0], _compile(files[0]), modules
+        self.reserve: list[bytes] = []  # memory to tell of a failure with, when the program has used up all
 
     def run(self) -> str | None:
         """Run it to its end; what `main` returned. Raises `FailedProgramError`."""
@@ -71,6 +69,19 @@ class App:
             raise _failure(error, program) from error
         return None if value is None else whole_text(value)
 
+    def rehearse(self, program: File, fetched: bool) -> None:
+        """Run a program while the component is built, and be as before. `fetched`: `source` gives it."""
+        own, self._baked = self._baked, None if fetched else _bake([program])
+        output = sys.stdout, sys.stderr
+        try:
+            copy_context().run(self.run)
+        finally:
+            self._baked, self._program = own, File("", "")
+            self._host.renew()
+            sys.stdout, sys.stderr = output
+            linecache.cache.pop(program.name, None)
+            sys.modules.pop(MODULE, None)
+
     def _fetch(self) -> tuple[File, CodeType, BundledModules]:
         program, *modules = [File(file.name, file.text) for file in self._imports.function("source", "get")()]
         try:
@@ -89,6 +100,7 @@ class App:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # SystemExit, too: a task must not raise it
+            self.reserve.clear()
             raise _failure(error, program) from error
         wrong = wrong_result(program.name, value)
         if wrong is not None:
@@ -98,8 +110,16 @@ class App:
 
     def _report(self, message: str, error: BaseException | None) -> None:
         """Show what nobody is there to catch."""
+        self.reserve.clear()
         told = "" if error is None else f"{_told(error, self._program)}\n"
         self._output.write(f"{message}\n{told}")
+
+
+def _bake(files: Sequence[File]) -> tuple[File, CodeType, BundledModules]:
+    program, *others = files
+    modules = BundledModules(others)
+    modules.compile_all()
+    return program, _compile(program), modules
 
 
 def _compile(program: File) -> CodeType:

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import componentize_py_runtime
 import inferlet_baked
 import wit_world
-from componentize_py_types import Err
+from componentize_py_types import Err, Ok
 
 from inferlet_guest import heap, standard_library
 from inferlet_guest.app import App, FailedProgramError
 from inferlet_guest.modules import File
-from inferlet_guest.rehearsal import rehearse
+from inferlet_guest.rehearsal import Rehearsal
 
+RESERVE = 256 << 10  # bytes; untouched, they take no memory
 TYPES = import_module(inferlet_baked.MODULES["types"])
 standard_library.load()
 
@@ -45,8 +47,8 @@ def _files() -> list[File] | None:
 
 
 DECLARATIONS = json.loads(inferlet_baked.DECLARATIONS)
-rehearse(Err, DECLARATIONS)
-APP = App(WorldImports(), DECLARATIONS, _files())
+IMPORTS = WorldImports()
+APP = App(IMPORTS, DECLARATIONS, _files())
 
 
 class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
@@ -63,4 +65,6 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # generated
         raise Err(TYPES.Error("program", told))  # out here, where what the program held is free again
 
 
-FILLING = heap.settle()  # the last thing before the snapshot
+# The last things before the snapshot.
+FILLING = heap.settle(Rehearsal(APP, IMPORTS, DECLARATIONS, componentize_py_runtime, Ok))
+APP.reserve.append(bytes(RESERVE))  # not immortal

@@ -106,13 +106,18 @@ class GuestHost:
     ) -> None:
         """report: see `Loop`."""
         self.failure = imports.failure
-        self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
-        self.dropped: list[int] = []  # tickets to let go of before the next wait
+        self._report = report
         self._wait = imports.function("tickets", "wait")
         self._drop = imports.function("tickets", "drop")
         self._sleep = imports.function("runtime", "sleep")
         self._calls = {each["call"]: self._make_call(each, imports) for each in declarations}
-        self.loop = Loop(self, report)  # type: ignore[abstract]  # only to mypy; what is not there raises
+        self.renew()
+
+    def renew(self) -> None:
+        """Be as new, for another program."""
+        self.idle_queues: dict[str, list[int]] = {}  # see `inferlet.host.Host`
+        self.dropped: list[int] = []  # tickets to let go of before the next wait
+        self.loop = Loop(self, self._report)  # type: ignore[abstract]  # only to mypy; what is not there raises
 
     # for programs
 

@@ -1,4 +1,4 @@
-"""Runs a small program over pretended imports while the component is built.
+"""Runs a small program while the component is built, over imports that are pretended where they leave the component.
 
 CPython writes into the code of a function when it runs for the first times (PEP 659), and makes some objects only
 when they are needed. After a rehearsal all of this is in the snapshot, which all instances share, and programs start
@@ -8,20 +8,18 @@ faster.
 from __future__ import annotations
 
 import json
-import linecache
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from inferlet.bindings import Declaration
 
-from inferlet_guest.app import MODULE, App
+from inferlet_guest.app import App
+from inferlet_guest.host import Imports
 from inferlet_guest.modules import File
 
-_TIMES = 8
 _NAME = "rehearsal.py"
 _ANY = """
 import asyncio
@@ -74,53 +72,103 @@ _FACTS = {
     "special_tokens": [],
     "adapters": [],
 }
+_ANSWERS: dict[str, Callable[..., Any]] = {
+    "wait": lambda tickets: tickets,
+    "model_names": lambda: ["model"],
+    "model_facts": lambda model: json.dumps(_FACTS),
+    "get_arg": lambda: ["text"],
+    "get_flags": lambda: "{}",
+    "get_version": lambda: "1",
+    "receive_result": lambda ticket: "text",
+    "create_queue": lambda model: 1,
+    "alloc_kvpage": lambda queue, n: list(range(n)),
+    "alloc_emb": lambda queue, n: list(range(n)),
+    "tokenize": lambda queue, text: [1, 2],
+    "detokenize": lambda queue, ids: "a",
+    "get_next_dist_result": lambda ticket: SimpleNamespace(ids=[1, 2], probs=[0.5, 0.25], rest=0.25),
+}
 
 
-def rehearse(failure: type[Exception], declarations: Sequence[Declaration]) -> None:
-    """Run the program a few times, and put back what a run changes. `failure`: see `Imports`."""
-    output = sys.stdout, sys.stderr
-    imports = _Pretended(failure, declarations)
-    for _ in range(_TIMES):
-        app = App(imports, declarations, None)
-        copy_context().run(app.run)
-    sys.stdout, sys.stderr = output
-    linecache.cache.pop(_NAME)
-    del sys.modules[MODULE]
+class Runtime(Protocol):
+    """The module through which generated functions leave the component."""
+
+    call_import: Any
+    """Takes the number of the import and a list of arguments."""
 
 
-class _Pretended:
-    """Imports that answer at once, without a server."""
+class Rehearsal:
+    """Runs the program, as often as it is called. `app` is of these imports and declarations.
 
-    def __init__(self, failure: type[Exception], declarations: Iterable[Declaration]) -> None:
-        self.failure = failure
-        self._numbers = count(1)
+    done: makes what an import with a `result` type returns of the value in it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        imports: Imports,
+        declarations: Sequence[Declaration],
+        runtime: Runtime,
+        done: Callable[[Any], Any],
+    ) -> None:
+        self._app, self._runtime = app, runtime
         futures = {each["call"]: each["future"] for each in declarations}
-        text = _ANY + (_TEXT if futures.keys() >= _TEXT_NEEDS else "")
-        self._answers: dict[str, Callable[..., Any]] = {
-            "get": lambda: [File(_NAME, text)],
-            "wait": lambda tickets: tickets,
-            "outcome": lambda ticket: None,
-            "drop": lambda tickets: None,
-            "output": lambda text: None,
-            "model_names": lambda: ["model"],
-            "model_facts": lambda model: json.dumps(_FACTS),
-            "get_arg": lambda: ["text"],
-            "get_flags": lambda: "{}",
-            "get_version": lambda: "1",
-            "receive_result": lambda ticket: "text",
-            "create_queue": lambda model: 1,
-            "alloc_kvpage": lambda queue, n: list(range(n)),
-            "alloc_emb": lambda queue, n: list(range(n)),
-            "tokenize": lambda queue, text: [1, 2],
-            "detokenize": lambda queue, ids: "a",
-            "get_next_dist_result": lambda ticket: SimpleNamespace(ids=[1, 2], probs=[0.5, 0.25], rest=0.25),
+        self._program = File(_NAME, _ANY + (_TEXT if futures.keys() >= _TEXT_NEEDS else ""))
+        numbers = count(1)
+        answers = _ANSWERS | {name: lambda *_: next(numbers) for name, future in futures.items() if future}
+        answers["get"] = lambda: [self._program]
+        functions = _functions(imports, declarations)
+        self._fetched = "get" in functions
+        self._answers = {
+            _number_of(function, runtime): _answer(function, answers.get(name, lambda *_: None), done)
+            for name, function in functions.items()
         }
-        self._answers |= {name: lambda *_: next(self._numbers) for name, future in futures.items() if future}
 
-    def function(self, trait: str, name: str) -> Callable[..., Any]:
-        """See `inferlet_guest.host.Imports.function`."""
-        return self._answers.get(name, lambda *_: None)
+    def __call__(self) -> None:
+        """Run it once; all that a run changes is put back."""
+        leave = self._runtime.call_import
+        self._runtime.call_import = lambda number, arguments: self._answers[number](*arguments)
+        try:
+            self._app.rehearse(self._program, self._fetched)
+        finally:
+            self._runtime.call_import = leave
 
-    def mask(self, rows: int, cols: int, data: bytes) -> Any:
-        """See `inferlet_guest.host.Imports.mask`."""
-        return rows, cols, data
+
+def _functions(imports: Imports, declarations: Sequence[Declaration]) -> dict[str, Callable[..., Any]]:
+    """What the component imports."""
+    wanted = [("tickets", name) for name in ("wait", "outcome", "drop")]
+    wanted += [("runtime", "output"), ("runtime", "sleep")]
+    for each in declarations:
+        wanted.append((each["trait"], each["call"]))
+        if each["future"] and each["returns"] != "none":
+            wanted.append((each["trait"], f"{each['call']}_result"))
+    found = {name: imports.function(trait, name) for trait, name in wanted}
+    with suppress(ModuleNotFoundError):  # a component with its program inside
+        found["get"] = imports.function("source", "get")
+    return found
+
+
+class _AskedError(BaseException):
+    """Tells the number of an import. Not an `Exception`, so that no generated function takes it for an error."""
+
+
+def _number_of(function: Callable[..., Any], runtime: Runtime) -> int:
+    """The number by which a generated function leaves."""
+
+    def ask(number: int, _: Any) -> None:
+        raise _AskedError(number)
+
+    leave, runtime.call_import = runtime.call_import, ask
+    try:
+        function(*[None] * function.__code__.co_argcount)
+    except _AskedError as asked:
+        return int(asked.args[0])
+    finally:
+        runtime.call_import = leave
+    raise AssertionError(f"{function.__name__} does not leave the component")
+
+
+def _answer(function: Callable[..., Any], answer: Callable[..., Any], done: Callable[[Any], Any]) -> Callable[..., Any]:
+    """As `call_import` returns it: a generated function whose type is a `result` looks for an `Err`."""
+    if "Err" not in function.__code__.co_names:
+        return answer
+    return lambda *arguments: done(answer(*arguments))
