@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -134,12 +134,10 @@ class ControlLayer:
         if self.spaces.pop(space.owner, None) is None:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
-        waiting = [submission for queue in space.queues.values() for submission in queue.waiting()]
-        kept = wanted_by_others(waiting, space.records())
-        for submission in waiting:
-            if submission not in kept:
-                self._fail(submission, space.ended)
-        self.memory.vacate(space)
+        kept = wanted_by_others(space.waiting(), space.records())
+        if kept:
+            self.memory.leave(space)
+        self._take_all(space, space.ended, kept)
 
     def next_handle(self) -> int:
         """A number of 32 bits that was not a handle for the last four billion ones."""
@@ -185,7 +183,16 @@ class ControlLayer:
                 self._consider()
         return submission.ticket
 
+    def _take_all(self, space: Space, why: TerminatedError, kept: Collection[Submission] = ()) -> None:
+        for submission in space.waiting():
+            if submission not in kept:
+                self._fail(submission, why)
+        self.memory.vacate(space)
+
     def _evict(self, victim: Space, why: TerminatedError) -> None:
+        if victim.ended is not None:  # only what others wanted of it is left
+            self._take_all(victim, victim.ended)
+            return
         self.close(victim, why)
         self._environment.evicted(victim, why)
 

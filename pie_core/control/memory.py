@@ -49,6 +49,7 @@ class Memory:
         self._evict = evict
         self._look = look
         self._exports = Exports()
+        self._left: list[Space] = []  # ended ones, commands of which still are to run
         self._still_since: float | None = None  # since when nothing at all moves although somebody waits
 
     # holding
@@ -92,6 +93,10 @@ class Memory:
         for pool in self.pools.values():
             while pool.head is not None and not pool.lacking:
                 self._serve(pool.serve())  # what was freed while it waited makes room for the next
+
+    def leave(self, space: Space) -> None:
+        """An inferlet has ended, and commands of it still are to run, for others want what they write."""
+        self._left.append(space)
 
     def vacate(self, space: Space) -> None:
         """Take everything from an inferlet that has ended, before anybody is served: it must not be itself."""
@@ -199,9 +204,14 @@ class Memory:
         kinds = [pool.kind for pool in self.pools.values() if pool.head]
         spaces = sorted(self._spaces.values(), key=lambda space: space.arrival)
         waiting = [space for space in spaces if space.outstanding() and any(space.occupies(kind) for kind in kinds)]
+        self._left = [space for space in self._left if space.outstanding()]
         for kind in kinds:
             holders = [space for space in spaces if space.occupies(kind)]
-            if holders and set(holders) <= set(waiting):
+            left = [space for space in self._left if space.occupies(kind)]
+            if (holders or left) and set(holders) <= set(waiting):
+                if left:  # first what no living inferlet needs to go on
+                    self._evict(left[-1], TerminatedError(f"inferlet {left[-1].owner} has ended"))
+                    return
                 victim = self._contention.break_cycle(kind, waiting)
                 self._evict(victim, self._cycle_reason(victim, kind, len(waiting)))
                 return

@@ -159,6 +159,10 @@ class Space:
         """The commands of all queues that are not done."""
         return [submission for queue in self.queues.values() for submission in queue.outstanding.values()]
 
+    def waiting(self) -> list[Submission]:
+        """Those that were not launched."""
+        return [submission for queue in self.queues.values() for submission in queue.waiting()]
+
     @property
     def has_just_returned(self) -> bool:
         """Whether it was brought back and has not run since."""

@@ -446,3 +446,24 @@ def test_who_comes_back_to_wait_again_is_not_moved_for_ever():
     ticket = young.call("embed_txt", [1, 2], [0, 1], young.call("alloc_emb", 2))
     rig.loop.advance(20.0)
     assert stuck.error is not None and ticket.done and ticket.error is None and rig.evicted == ["old"]
+
+
+def test_what_an_ended_inferlet_left_to_run_does_not_keep_its_pages_for_ever():
+    """An export wants what its command writes; that waits behind who waits for the page that it reads."""
+    rig = make_rig(pages=2, contention=Wait())
+    author, hoarder, big, reader = (rig.open(name) for name in ("author", "hoarder", "big", "reader"))
+    page = hold_one(author)
+    hoarder.call("alloc_kvpage", 1)
+    ticket = big.call("forward", [], big.prompt([1, 2, 3, 4, 5]), big.call("alloc_kvpage", 2), [])
+    fresh = author.call("alloc_kvpage", 1)
+    author.call("forward", page, author.prompt([5], first=4), fresh, [])
+    author.call("export_kvpage", fresh, "prefix")
+    rig.layer.close(author.space)
+    rig.layer.close(hoarder.space)
+    rig.loop.advance(0.2)
+    assert not ticket.done
+    rig.loop.advance(1.0)
+    assert ticket.done and ticket.error is None and rig.evicted == []
+    with pytest.raises(HandleError, match="left unwritten"):
+        imported = reader.call("import_kvpage", "prefix")
+        reader.call("forward", imported, reader.prompt([1], first=9), reader.call("alloc_kvpage", 1), [])
