@@ -511,6 +511,12 @@ BUGS = [
         "holders = [space for space in spaces if space.bound(kind)]",
     ),
     Planted(
+        "what an ended inferlet left to run keeps its pages",
+        "pie_core/control/layer.py",
+        "            self.memory.leave(space)\n",
+        "            pass\n",
+    ),
+    Planted(
         "the oldest inferlet ends for a cycle",
         "pie_core/control/contention.py",
         "        return waiting[-1]\n",

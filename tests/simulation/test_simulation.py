@@ -99,7 +99,7 @@ def test_several_waves_really_are_in_flight_and_cycles_of_waits_really_end(findi
     for finding in findings.values():
         flying = list(accumulate(("a wave: " in line) - ("a wave is done" in line) for line in finding.log))
         most[finding.world.dispatch.split()[0]] = max(most[finding.world.dispatch.split()[0]], *flying, 0)
-    assert min(most[name] for name in ("eager", "k-only", "t-only")) > 2
+    assert min(most[name] for name in ("eager", "k-only", "t-only")) > 1 and most["eager"] > 4
     waits = [finding for finding in findings.values() if finding.world.contention == "wait"]
     assert any(" gives way" in line for finding in waits for line in finding.log)
 

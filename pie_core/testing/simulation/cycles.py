@@ -35,7 +35,7 @@ class Cycles:
         waiting = self.waiting()
         for kind, lines in self._books.lines.items():
             holders = {space.owner for space in self._holders(kind)}
-            if lines.waiting and holders and holders <= waiting:
+            if lines.waiting and (holders or self._pinning(kind)) and holders <= waiting:
                 return kind
         return None
 
@@ -49,22 +49,28 @@ class Cycles:
         waiting = self.waiting()
         for kind, lines in self._books.lines.items():
             for space in self._holders(kind) if lines.waiting else []:
-                alone = self._held_alone(kind, space)
+                alone = self.held_alone(kind, space)
                 stands = space.owner in waiting and space.owner != lines.waiting[0].owner
                 stands = stands and not self.has_just_returned(space.owner)
                 if alone and stands and self._ledger.moves.room_for(kind, alone, host_bytes):
                     return space.owner
         return None
 
-    def _held_alone(self, kind: type[Resource], space: Space) -> int:
-        """How many physical ones nobody else holds or has commands for; those it has freed included."""
+    def held_alone(self, kind: type[Resource], space: Space) -> int:
+        """How many physical ones nobody else holds or has commands for, and are not to be moved already.
+
+        Those it has freed are among them, if commands of its own still are to touch them.
+        """
         users: dict[Resource, set[str]] = {}
         for entry in self._ledger.open.values():
-            for record in (*entry.reads, *entry.writes):
-                users.setdefault(record, set()).add(entry.owner)
-        held = [record for record in space.tables[kind].values() if record.holders == 1]
-        freed = [r for r, owners in users.items() if type(r) is kind and not r.holders and owners == {space.owner}]
-        return sum(record.index != UNBOUND for record in (*held, *freed))
+            if not entry.submission.done:
+                for record in (*entry.reads, *entry.writes):
+                    users.setdefault(record, set()).add(entry.owner)
+        moving = {r for t in self._layer.memory.swapping.transfers for r in (*t.reads, *t.writes)}
+        found = {record for record in space.tables[kind].values() if record.holders == 1}
+        found |= {record for record in users if type(record) is kind and not record.holders}
+        alone = [record for record in found - moving if users.get(record, {space.owner}) == {space.owner}]
+        return sum(record.index != UNBOUND for record in alone)
 
     def has_just_returned(self, owner: str) -> bool:
         """Whether none of the commands for which it was last brought back was launched, and some still are to be."""
@@ -73,10 +79,14 @@ class Cycles:
 
     def _holders(self, kind: type[Resource]) -> list[Space]:
         """Who holds physical ones, or has freed some that commands of its own still are to touch."""
-        pinning = {
+        pinning = self._pinning(kind)
+        return [space for space in self._layer.spaces.values() if space.bound(kind) or space.owner in pinning]
+
+    def _pinning(self, kind: type[Resource]) -> set[str]:
+        """Owners of commands that are to touch physical ones."""
+        return {
             entry.owner
             for entry in self._ledger.open.values()
             for record in (*entry.reads, *entry.writes)
             if type(record) is kind and record.index != UNBOUND
         }
-        return [space for space in self._layer.spaces.values() if space.bound(kind) or space.owner in pinning]

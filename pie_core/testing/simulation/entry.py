@@ -30,6 +30,7 @@ class Entry:
     inputs: list[tuple[Resource, Entry | Loss | None]] = field(default_factory=list)
     needs: list[Entry | Loss] = field(default_factory=list)
     batch: int | None = None  # launched as part of the batch of this number, counted over all waves
+    kept: bool = False  # its inferlet has ended, and others want what it writes
     finished: bool = False  # the device has reported it
 
     @property

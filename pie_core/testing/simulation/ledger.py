@@ -26,7 +26,10 @@ Complain = Callable[[str], None]
 
 
 class Ledger:
-    """See the module. complain: told of every broken rule. lost: of an inferlet that loses what was moved for it."""
+    """See the module.
+
+    complain: told of every broken rule. lost: of an inferlet that loses what was moved for it, or still was to run.
+    """
 
     def __init__(
         self,
@@ -209,6 +212,8 @@ class Ledger:
             elif isinstance(error, TerminatedError):
                 if entry.owner not in ended:
                     self._complain(f"{entry} was dropped, though its inferlet lives")
+                if entry.kept:
+                    self._lost(entry.owner)
             elif not any(need.failed for need in entry.needs):
                 self._complain(f"{entry} was skipped, though all that it builds on is sound: {error}")
 
@@ -221,6 +226,7 @@ class Ledger:
             must |= {need for need in mine if entry in must and need in entry.needs}
             may |= {other for other in entry.before if entry in may}
         for entry in mine:
+            entry.kept = not entry.submission.done
             if entry in must and entry.submission.done:
                 self._complain(f"{entry} was dropped, though others hold what it writes")
             if entry not in may and not entry.submission.done:

@@ -65,7 +65,7 @@ class Author:
             operations.append(("stubborn", draw.randint(1, 2)))
         operations += [self._operation(main=True) for _ in range(length)]
         extra = [self._burst()] if self._faulty and draw.random() < 0.5 else []
-        extra += [self._turnover() for _ in range(draw.choice([0, 0, 1, 3]))]
+        extra += [self._turnover() for _ in range(draw.choice([0, 1, 2, 3] if self._hungry else [0, 0, 1, 3]))]
         for part in extra:
             place = draw.randrange(3, len(operations) + 1)
             operations[place:place] = part
@@ -184,7 +184,7 @@ class Author:
     def _wait(self) -> Operation:
         if self._draw.random() < 0.5:
             return ("synchronize", self._line())
-        return ("sleep", self._draw.choice([0.0, 0.001, 0.01, 0.05]))
+        return ("sleep", self._draw.choice([0.0, 0.001, 0.01, 0.05] + [0.6] * self._hungry))
 
     def _orphan(self) -> Operation:
         return ("orphan",) if self._draw.random() < 0.3 else self._wait()
