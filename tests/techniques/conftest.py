@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ class Reference:
         """The tokens that end an answer."""
         ends: list[int] = torch.atleast_1d(torch.tensor(self.model.generation_config.eos_token_id)).tolist()
         return ends
+
+    def generate_each(self, prompts: list[str], max_new_tokens: int) -> list[list[int]]:
+        """What `generate` makes of each prompt, in one batch; an answer ends at the end token."""
+        batch = self.tokenizer(
+            prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+        )
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        with torch.no_grad():
+            out = self.model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=max_new_tokens)
+        end = self.tokenizer.eos_token_id
+        return [list(takewhile(lambda token: token != end, row)) for row in out[:, ids.shape[1] :].tolist()]
 
     def logits(
         self, tokens: list[int], positions: list[int] | None = None, mask: torch.Tensor | None = None
