@@ -14,7 +14,7 @@
 # default = 32
 # help = "A line of more tokens is wrong."
 # [flags.seed]
-# default = 0
+# default = 3
 # help = "The same seed gives the same text."
 # ///
 """Output validation: what fails a check is thrown away and drawn again, and what was good stays in the cache.

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import re
+import statistics
 from itertools import pairwise
 
 import pytest
@@ -33,9 +34,9 @@ HUMAN = [
 ]
 
 
-def colours(before: int, vocabulary: int) -> set[int]:
+def colours(before: int, vocabulary: int, key: int = KEY) -> set[int]:
     """The green list behind a token, from the paper and the program's docstring."""
-    return set(random.Random(f"{KEY} {before}").sample(range(vocabulary), int(GAMMA * vocabulary)))
+    return set(random.Random(f"{key} {before}").sample(range(vocabulary), int(GAMMA * vocabulary)))
 
 
 def pairs_of(reference: Reference, text: str) -> set[tuple[int, int]]:
@@ -43,8 +44,9 @@ def pairs_of(reference: Reference, text: str) -> set[tuple[int, int]]:
     return set(pairwise(tokens))
 
 
-def z(pairs: set[tuple[int, int]], vocabulary: int) -> float:
-    green = sum(token in colours(before, vocabulary) for before, token in pairs)
+def z(pairs: set[tuple[int, int]], vocabulary: int, key: int = KEY) -> float:
+    lists = {before: colours(before, vocabulary, key) for before, _ in pairs}
+    green = sum(token in lists[before] for before, token in pairs)
     return (green - GAMMA * len(pairs)) / math.sqrt(len(pairs) * GAMMA * (1 - GAMMA))
 
 
@@ -71,8 +73,16 @@ def test_watermarked_text_is_told_from_plain_and_human_text(reference: Reference
         assert found > 4
         assert f"z = {found:.2f}: watermarked]" in verdict  # the program's own count, and not another one
     texts = [output.rstrip("\n").rpartition("\n")[0] for output in plain]
-    for kind in (texts, HUMAN):
-        assert z(set().union(*(pairs_of(reference, text) for text in kind)), vocabulary) < 2
+    assert all(z(pairs_of(reference, text), vocabulary) < 2 for text in (*texts, *HUMAN))
+
+
+def test_over_many_keys_plain_text_has_as_many_green_tokens_as_by_chance(reference: Reference) -> None:
+    """z is about normal, with mean 0 and deviation 1: no key finds a watermark where there is none."""
+    vocabulary = reference.model.config.vocab_size
+    pairs = [pairs_of(reference, text) for text in HUMAN]
+    found = [z(of, vocabulary, key) for of in pairs for key in range(20)]
+    assert abs(statistics.mean(found)) < 0.5 and 0.7 < statistics.stdev(found) < 1.3
+    assert max(found) < 4
 
 
 @pytest.mark.parametrize("text", HUMAN)
