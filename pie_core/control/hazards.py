@@ -8,11 +8,10 @@ has versions, so that it waits for no reader.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from pie_core.control.submission import Node, Submission
-from pie_core.resource import HostResource, Resource
+from pie_core.resource import HostResource
 
 _SWEEP = 8  # readers remembered before those already launched are forgotten
 
@@ -54,13 +53,17 @@ def unblock(node: Node) -> list[Submission]:
     return ready
 
 
-def wanted_by_others(waiting: Iterable[Submission], held: Iterable[Resource]) -> set[Submission]:
-    """Of an ending inferlet's waiting commands: those that write what someone else holds (an export), and those that
-    these wait for. They must still run; the rest need not. held: what the inferlet holds, once for each handle."""
-    own = Counter(map(id, held))
+def wanted_by_others(left: Iterable[Submission]) -> set[Submission]:
+    """Of the waiting commands of inferlets that have ended and hold nothing: those that write what somebody holds (an
+    export), and those that these, or commands of inferlets that are there, wait for. They must still run; the rest need
+    not."""
     kept: set[Submission] = set()
-    for submission in sorted(waiting, key=lambda submission: -submission.seq):  # successors first
-        wanted = any(resource.holders > own[id(resource)] for resource in submission.writes)
-        if wanted or any(successor in kept for successor in submission.successors or ()):
+    for submission in sorted(left, key=lambda submission: -submission.seq):  # successors first
+        wanted = any(resource.holders for resource in submission.writes)
+        if wanted or any(_is_alive(successor) or successor in kept for successor in submission.successors or ()):
             kept.add(submission)
     return kept
+
+
+def _is_alive(submission: Submission) -> bool:
+    return not submission.done and submission.queue.space.ended is None

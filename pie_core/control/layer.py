@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -91,6 +91,7 @@ class ControlLayer:
             self._ready,
             self._evict,
             self._look,
+            self._drop_unwanted,
         )
         self._backlog = Backlog()
         self._host_work = HostWork(device, self._refuse, self._worked)
@@ -134,10 +135,7 @@ class ControlLayer:
         if self.spaces.pop(space.owner, None) is None:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
-        kept = wanted_by_others(space.waiting(), space.records())
-        if kept:
-            self.memory.leave(space)
-        self._take_all(space, space.ended, kept)
+        self.memory.vacate(space)
 
     def next_handle(self) -> int:
         """A number of 32 bits that was not a handle for the last four billion ones."""
@@ -183,18 +181,23 @@ class ControlLayer:
                 self._consider()
         return submission.ticket
 
-    def _take_all(self, space: Space, why: TerminatedError, kept: Collection[Submission] = ()) -> None:
-        for submission in space.waiting():
-            if submission not in kept:
-                self._fail(submission, why)
-        self.memory.vacate(space)
-
     def _evict(self, victim: Space, why: TerminatedError) -> None:
         if victim.ended is not None:  # only what others wanted of it is left
-            self._take_all(victim, victim.ended)
+            for submission in victim.waiting():
+                self._fail(submission, victim.ended)
+            self.memory.drop(())
             return
         self.close(victim, why)
         self._environment.evicted(victim, why)
+
+    def _drop_unwanted(self, left: Sequence[Space]) -> None:
+        """Drop what ended inferlets have left waiting, but for what somebody still wants."""
+        waiting = [submission for space in left for submission in space.waiting()]
+        kept = wanted_by_others(waiting)
+        for submission in waiting:
+            ended = submission.queue.space.ended
+            if submission not in kept and ended is not None:
+                self._fail(submission, ended)
 
     # waves
 

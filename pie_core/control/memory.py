@@ -21,7 +21,8 @@ class Memory:
     """The pools and exports of one model.
 
     spaces: the inferlets that are there. ready: told of a command that waits for nothing any more. evict: ends an
-    inferlet that has to give way. look: called when `relieve` should be.
+    inferlet that has to give way. look: called when `relieve` should be. drop_unwanted: drops the commands of these
+    ended inferlets that nobody wants any more.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Memory:
         ready: Callable[[Submission], None],
         evict: Callable[[Space, TerminatedError], None],
         look: Callable[[], None],
+        drop_unwanted: Callable[[Sequence[Space]], None],
     ) -> None:
         self.capacity = capacity
         self.pools = {kind: Pool(kind, size, contention.oldest_first) for kind, size in capacity.items()}
@@ -48,8 +50,9 @@ class Memory:
         self._ready = ready
         self._evict = evict
         self._look = look
+        self._drop_unwanted = drop_unwanted
         self._exports = Exports()
-        self._left: list[Space] = []  # ended ones, commands of which still are to run
+        self._left: list[Space] = []  # ended ones, of which others want what commands or allocations wait to do
         self._still_since: float | None = None  # since when nothing at all moves although somebody waits
 
     # holding
@@ -73,6 +76,8 @@ class Memory:
     def drop(self, records: Sequence[Resource]) -> None:
         """One holder fewer. What nobody holds or uses goes back to its pool."""
         self._let_go(records)
+        if self._left:
+            self._clear_left()
         self.grant()
 
     def settle(self, node: Node) -> None:
@@ -94,17 +99,10 @@ class Memory:
             while pool.head is not None and not pool.lacking:
                 self._serve(pool.serve())  # what was freed while it waited makes room for the next
 
-    def leave(self, space: Space) -> None:
-        """An inferlet has ended, and commands of it still are to run, for others want what they write."""
-        self._left.append(space)
-
     def vacate(self, space: Space) -> None:
         """Take everything from an inferlet that has ended, before anybody is served: it must not be itself."""
-        self._let_go(space.surrender())
-        for pool in self.pools.values():
-            for allocation in pool.waiting_of(space):
-                self._abandon(allocation, pool)
-        self.grant()
+        self._left.append(space)
+        self.drop(space.surrender())
 
     # sharing
 
@@ -204,7 +202,6 @@ class Memory:
         kinds = [pool.kind for pool in self.pools.values() if pool.head]
         spaces = sorted(self._spaces.values(), key=lambda space: space.arrival)
         waiting = [space for space in spaces if space.outstanding() and any(space.occupies(kind) for kind in kinds)]
-        self._left = [space for space in self._left if space.outstanding()]
         for kind in kinds:
             holders = [space for space in spaces if space.occupies(kind)]
             left = [space for space in self._left if space.occupies(kind)]
@@ -264,6 +261,15 @@ class Memory:
                     self.pools[type(record)].draining += 1
                 else:
                     self._reclaim(record)
+
+    def _clear_left(self) -> None:
+        """Of what ended inferlets have left, forget what nobody wants any more."""
+        left, pools = self._left, self.pools.values()
+        self._drop_unwanted(left)
+        for pool in pools:
+            for allocation in [one for space in left for one in pool.waiting_of(space)]:
+                self._abandon(allocation, pool)
+        self._left = [space for space in left if space.waiting() or any(pool.waiting_of(space) for pool in pools)]
 
     def _abandon(self, allocation: Allocation, pool: Pool) -> None:
         """Of an ended inferlet's waiting allocation, what somebody still holds goes on waiting, in its place."""

@@ -467,3 +467,36 @@ def test_what_an_ended_inferlet_left_to_run_does_not_keep_its_pages_for_ever():
     with pytest.raises(HandleError, match="left unwritten"):
         imported = reader.call("import_kvpage", "prefix")
         reader.call("forward", imported, reader.prompt([1], first=9), reader.call("alloc_kvpage", 1), [])
+
+
+def test_what_an_ended_inferlet_left_to_run_is_dropped_once_nobody_wants_what_it_writes():
+    """Its export is withdrawn while it waits for room; the page that it reads comes back without it."""
+    rig = make_rig(pages=2, contention=Wait())
+    hoarder, author, reader = (rig.open(name) for name in ("hoarder", "author", "reader"))
+    page = hold_one(author)
+    hoarder.call("alloc_kvpage", 1)
+    fresh = author.call("alloc_kvpage", 1)
+    ticket = author.call("forward", page, author.prompt([5], first=4), fresh, [])
+    author.call("export_kvpage", fresh, "prefix")
+    rig.layer.close(author.space)
+    rig.loop.run()
+    assert not ticket.done and rig.free()[0] == 0
+    reader.call("release_kvpage", "prefix")
+    assert isinstance(ticket.error, TerminatedError)
+    assert rig.free()[0] == 1 and rig.layer.pools[KvPage].draining == 0 and not rig.layer.memory.waited_for
+
+
+def test_what_an_ended_inferlet_left_to_run_still_runs_for_a_command_that_waits_for_it():
+    """The reader has freed what it imported, and the export is withdrawn: the reader's command is all that wants it."""
+    rig = make_rig(pages=3)
+    author, reader = rig.open("author"), rig.open("reader")
+    page = author.call("alloc_kvpage", 1)
+    written = author.call("forward", [], author.prompt([1, 2]), page, [])
+    author.call("export_kvpage", page, "prefix")
+    imported, mine = reader.call("import_kvpage", "prefix"), reader.prompt([3], first=2)
+    ticket = reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), [])
+    reader.call("dealloc_kvpage", imported)
+    reader.call("release_kvpage", "prefix")
+    rig.layer.close(author.space)
+    rig.loop.run()
+    assert written.error is None and ticket.done and ticket.error is None

@@ -133,20 +133,20 @@ BUGS = [
     Planted(
         "an ending inferlet's commands are all dropped",
         "pie_core/control/layer.py",
-        "            if submission not in kept:\n",
-        "            if True:\n",
+        "            if submission not in kept and ended is not None:\n",
+        "            if ended is not None:\n",
     ),
     Planted(
         "an ending inferlet's commands all still run",
         "pie_core/control/layer.py",
-        "            if submission not in kept:\n",
+        "            if submission not in kept and ended is not None:\n",
         "            if False:\n",
     ),
     Planted(
         "an export that its exporter freed counts as nobody's",
         "pie_core/control/hazards.py",
-        "resource.holders > own[id(resource)]",
-        "resource.holders > 1",
+        "any(resource.holders for",
+        "any(resource.holders > 1 for",
     ),
     Planted(
         "an ended inferlet may go on calling",
@@ -217,8 +217,8 @@ BUGS = [
     Planted(
         "an ended inferlet's allocation waits for ever",
         "pie_core/control/memory.py",
-        "                self._abandon(allocation, pool)\n",
-        "                pass\n",
+        "            self._abandon(allocation, pool)\n",
+        "            pass\n",
     ),
     Planted(
         "the oldest inferlet gives way",
@@ -512,9 +512,15 @@ BUGS = [
     ),
     Planted(
         "what an ended inferlet left to run keeps its pages",
-        "pie_core/control/layer.py",
-        "            self.memory.leave(space)\n",
-        "            pass\n",
+        "pie_core/control/memory.py",
+        "            left = [space for space in self._left if space.occupies(kind)]\n",
+        "            left = []\n",
+    ),
+    Planted(
+        "what an ended inferlet left to run runs, though nobody wants it any more",
+        "pie_core/control/memory.py",
+        "        self.drop(self._exports.withdraw(user, name).pages)\n",
+        "        self._let_go(self._exports.withdraw(user, name).pages)\n        self.grant()\n",
     ),
     Planted(
         "the oldest inferlet ends for a cycle",

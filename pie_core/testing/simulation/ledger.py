@@ -217,20 +217,36 @@ class Ledger:
             elif not any(need.failed for need in entry.needs):
                 self._complain(f"{entry} was skipped, though all that it builds on is sound: {error}")
 
-    def check_dropped(self, owner: str) -> None:
-        """An inferlet has just ended: what only it wanted is dropped, what others hold too still runs."""
-        mine = [entry for entry in self._unlaunched() if entry.owner == owner]
-        must = {entry for entry in mine if any(resource.holders for resource in entry.writes)}
-        may = set(must)
-        for entry in reversed(mine):
-            must |= {need for need in mine if entry in must and need in entry.needs}
+    def check_dropped(self, owner: str, ended: set[str]) -> None:
+        """An inferlet has just ended: what others want of it still runs."""
+        must, _ = self._wanted(ended)
+        for entry in self._unlaunched():
+            if entry.owner == owner:
+                entry.kept = not entry.submission.done
+                if entry in must and entry.submission.done:
+                    self._complain(f"{entry} was dropped, though others want what it writes")
+
+    def check_left(self, ended: set[str]) -> None:
+        """What ended inferlets have left waiting, and nobody wants any more, is dropped."""
+        left = [entry for entry in self._unlaunched() if entry.owner in ended and not entry.submission.done]
+        if left:
+            _, may = self._wanted(ended)
+            for entry in left:
+                if entry not in may:
+                    self._complain(f"{entry} is still to run, though its inferlet has ended and nobody wants it")
+
+    def _wanted(self, ended: set[str]) -> tuple[set[Entry], set[Entry]]:
+        """Of the waiting commands of ended inferlets: those whose results others build on, and those they wait for."""
+        waiting = self._unlaunched()
+        alive = [entry for entry in waiting if entry.owner not in ended and not entry.submission.done]
+        left = [entry for entry in waiting if entry.owner in ended]
+        must = {entry for entry in left if any(resource.holders for resource in entry.writes)}
+        must |= {need for need in left if any(need in entry.needs for entry in alive)}
+        may = must | {other for entry in alive for other in entry.before}
+        for entry in reversed(left):
+            must |= {need for need in left if entry in must and need in entry.needs}
             may |= {other for other in entry.before if entry in may}
-        for entry in mine:
-            entry.kept = not entry.submission.done
-            if entry in must and entry.submission.done:
-                self._complain(f"{entry} was dropped, though others hold what it writes")
-            if entry not in may and not entry.submission.done:
-                self._complain(f"{entry} is still to run, though its inferlet has ended and nobody wants it")
+        return must, may
 
     def ready(self) -> Iterator[Entry]:
         """What could be launched now."""

@@ -179,7 +179,7 @@ class Run:
 
     async def _drain(self) -> None:
         """Wait for the device and for tasks that were cancelled."""
-        for _ in range(1500):
+        for _ in range(1500):  # longer than `_tidy` lets exports fill a pool
             if not self.watch.ledger.in_flight and not self.watch.ledger.open and not self.application._running:
                 return
             await asyncio.sleep(0.1)

@@ -92,6 +92,7 @@ class Watch:
         if self._worked:
             self._worked = False
             self.ledger.settle(self._ended)
+            self.ledger.check_left(self._ended)
             self._books.check()
             self._dispatch.check()
             self._check_beliefs()
@@ -202,4 +203,4 @@ class Watch:
         self._ended.add(space.owner)
         self._close(space, why)
         if there:
-            self.ledger.check_dropped(space.owner)
+            self.ledger.check_dropped(space.owner, self._ended)
