@@ -73,9 +73,9 @@ class Cycles:
         return sum(record.index != UNBOUND for record in alone)
 
     def has_just_returned(self, owner: str) -> bool:
-        """Whether none of the commands for which it was last brought back was launched, and some still are to be."""
+        """Whether all of the commands for which it was last brought back still are to be launched."""
         back = self._ledger.back.get(owner, [])
-        return any(not entry.submission.done for entry in back) and all(entry.batch is None for entry in back)
+        return bool(back) and all(entry.batch is None and not entry.submission.done for entry in back)
 
     def _holders(self, kind: type[Resource]) -> list[Space]:
         """Who holds physical ones, or has freed some that commands of its own still are to touch."""

@@ -41,6 +41,13 @@ class Entry:
         return f"{self.owner} {self.name}#{self.number}"
 
 
+def is_doomed(need: Entry | Loss) -> bool:
+    """Whether it has failed, or will: it is on the device behind one that has, on which it builds."""
+    if need.failed or isinstance(need, Loss):
+        return need.failed
+    return not need.submission.done and any(map(is_doomed, need.needs))
+
+
 def older(writer: Entry | Loss | None, batch: int) -> bool:
     """Whether it wrote before this batch was launched."""
     return not isinstance(writer, Entry) or (writer.batch is not None and writer.batch < batch)

@@ -18,7 +18,7 @@ from pie_core.control.ticket import Ticket
 from pie_core.errors import DeviceError, TerminatedError
 from pie_core.inference.wave import Batch, Wave
 from pie_core.resource import UNBOUND
-from pie_core.testing.simulation.entry import Entry, accesses, older, rank
+from pie_core.testing.simulation.entry import Entry, accesses, is_doomed, older, rank
 from pie_core.testing.simulation.faults import Workshop
 from pie_core.testing.simulation.moves import Loss, Move, Moves
 
@@ -214,7 +214,7 @@ class Ledger:
                     self._complain(f"{entry} was dropped, though its inferlet lives")
                 if entry.kept:
                     self._lost(entry.owner)
-            elif not any(need.failed for need in entry.needs):
+            elif not any(map(is_doomed, entry.needs)):
                 self._complain(f"{entry} was skipped, though all that it builds on is sound: {error}")
 
     def check_dropped(self, owner: str, ended: set[str]) -> None:

@@ -154,7 +154,7 @@ class Watch:
 
     def lost(self, owner: str) -> None:
         """What was moved for an inferlet, or still was to run for others, is gone: what follows depends on timing."""
-        self.say(f"{owner} has lost what was moved for it or still to run")
+        self.tell(f"{owner} has lost what was moved for it or still to run")
         self._stages[owner].tainted = True
 
     def notice(self) -> Entry | None:
