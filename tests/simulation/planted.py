@@ -501,8 +501,8 @@ BUGS = [
     Planted(
         "a cycle is seen where somebody does not wait",
         "pie_core/control/memory.py",
-        "if holders and set(holders) <= set(waiting):",
-        "if holders and waiting:",
+        "if (holders or left) and set(holders) <= set(waiting):",
+        "if (holders or left) and waiting:",
     ),
     Planted(
         "a cycle is not seen where all that is wanted was freed",
