@@ -1,0 +1,70 @@
+"""The simulation's own books, where they were once held against a server that was right."""
+
+from pie_core.testing.simulation import Client, Visit, World, simulate
+
+
+def test_what_is_on_the_device_behind_a_failure_counts_as_failed():
+    """A pass is skipped while what it builds on is still on the device, in a wave behind the one that failed."""
+    operations = (
+        ("pages_wanted", 3),
+        ("embeds_wanted", 3),
+        ("embed", 0, (161, 44, 89), 16, 5, False),
+        ("embed", 1, (251,), 32, 3, False),
+        ("forward", 1, (), (0,), (1,), (), None, False),
+        ("forward", 1, (), (3,), (1,), (), None, False),
+        ("forward", 0, (), (2,), (1,), (), None, True),
+    )
+    world = World(
+        (Visit(operations),),
+        seed=36686,
+        pages=8,
+        embeds=24,
+        wave_s=0.001,
+        dispatch="t-only t_ms=0.5",
+        contention="fcfs-kill",
+    )
+    assert simulate(world).broken is None
+
+
+def test_who_was_brought_back_has_gone_on_when_a_command_was_skipped():
+    """A copy fails on its way back, so that what reads it is skipped; others of the same inferlet wait on."""
+    first = (("embeds_wanted", 2), ("embed", 2, (98,), 0, 2, True))
+    second = (
+        ("pages_wanted", 2),
+        ("embeds_wanted", 2),
+        ("embed", 2, (44, 33, 89, 140), 0, 0, False),
+        ("forward", 0, (5, 5), (3, 5), (1, 4), (), None, False),
+        ("sleep", 0.0),
+        ("forward", 0, (0,), (3,), (3,), (), 628, True),
+        ("pages_wanted", 2),
+        ("forward", 0, (), (3, 3), (7,), (5, 2), None, False),
+        ("pages_again", 0, 5),
+        ("forward", 2, (0, 5), (1,), (3, 3), (6, 3), None, False),
+        ("synchronize", 0),
+    )
+    third = (
+        ("pages_wanted", 4),
+        ("embeds_wanted", 3),
+        ("embed", 0, (194,), 11, 0, True),
+        ("dist", 2, 4, 3, "await"),
+        ("embed", 0, (1,), 0, 6, True),
+        ("forward", 0, (3,), (2, 4), (0,), (4,), None, True),
+        ("pages_again", 0, 4),
+        ("forward", 0, (5,), (1, 7), (4,), (), 915, True),
+    )
+    world = World(
+        (
+            Visit(first, "ann", 0.0154, Client(messages=(0.0,), pause=0.05)),
+            Visit(second, "ann", 0.0114, Client(messages=(0.02, 0.001))),
+            Visit(third, "bob", 0.0, Client(messages=(0.001, 0.001))),
+        ),
+        seed=20388,
+        pages=6,
+        embeds=6,
+        wave_s=0.5,
+        swap_in_fails=0,
+        shuffled=True,
+        dispatch="k-only",
+        contention="swap",
+    )
+    assert simulate(world).broken is None
