@@ -1,6 +1,31 @@
 """The simulation's own books, where they were once held against a server that was right."""
 
+from pie_core import KvPage
+from pie_core.control.swapping import Swapped
+from pie_core.testing import FakeBackend
+from pie_core.testing.rig import make_rig
 from pie_core.testing.simulation import Client, Visit, World, simulate
+from pie_core.testing.simulation.faults import Workshop
+from pie_core.testing.simulation.ledger import Ledger
+from pie_core.testing.simulation.moves import Move, Moves
+
+
+def make_ledger(complaints):
+    backend = FakeBackend(4, 4, 4)
+    workshop = Workshop(backend, {}, {})
+    moves = Moves(backend.swapper, 1 << 20, workshop.failed, complaints.append)
+    return Ledger(workshop, backend.batch_limit, moves, complaints.append, lambda owner: None)
+
+
+def test_no_later_page_is_taken_for_one_that_was_lost():
+    """It is known by its id, which Python gives to another object as soon as nothing holds the page."""
+    space, ledger = make_rig().open().space, make_ledger([])
+    lost = [KvPage(4) for _ in range(100)]
+    ids = set(map(id, lost))
+    ledger._lose(Move(Swapped(space, KvPage, []), space.owner, (), 1, wanted=tuple(lost)))
+    del lost
+    fresh = [KvPage(4) for _ in range(1000)]
+    assert ids.isdisjoint(map(id, fresh))
 
 
 def test_what_is_on_the_device_behind_a_failure_counts_as_failed():

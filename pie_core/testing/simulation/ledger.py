@@ -173,7 +173,7 @@ class Ledger:
 
     def _lose(self, move: Move) -> None:
         """What could not be brought back is missed by all that build on what was there when it was moved."""
-        loss = Loss(move.owner)
+        loss = Loss(move.owner, move.wanted)
         lost = {id(resource) for resource in move.wanted}
         for entry in self.open.values():
             if any(id(resource) in lost and older(writer, move.batch) for resource, writer in entry.inputs):

@@ -32,9 +32,13 @@ class Move:
 
 @dataclass(frozen=True)
 class Loss:
-    """A copy that could not be brought back: what builds on it must fail."""
+    """A copy that could not be brought back: what builds on it must fail.
+
+    records: what was lost; as long as the loss is remembered by their ids, no other record can have one of these.
+    """
 
     owner: str
+    records: Sequence[Resource]
     failed: bool = True
 
     def __str__(self) -> str:
