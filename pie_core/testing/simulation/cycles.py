@@ -70,7 +70,7 @@ class Cycles:
         found = {record for record in space.tables[kind].values() if record.holders == 1}
         found |= {record for record in users if type(record) is kind and not record.holders}
         alone = [record for record in found - moving if users.get(record, {space.owner}) == {space.owner}]
-        return sum(record.index != UNBOUND for record in alone)
+        return sum(record.index != UNBOUND and id(record) not in self._ledger.moves.away for record in alone)
 
     def has_just_returned(self, owner: str) -> bool:
         """Whether all of the commands for which it was last brought back still are to be launched."""
