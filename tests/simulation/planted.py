@@ -469,21 +469,15 @@ BUGS = [
     ),
     Planted(
         "who was just brought back is moved again",
-        "pie_core/control/swapping.py",
-        "(space.arrival < requester.arrival or space.has_just_returned)",
-        "space.arrival < requester.arrival",
+        "pie_core/control/space.py",
+        "return bool(self.returned) and not any(submission.launched for submission in self.returned)",
+        "return False",
     ),
     Planted(
         "the youngest inferlet is served first",
         "pie_core/control/pool.py",
         "    return allocation.space.arrival, not allocation.returns\n",
         "    return -allocation.space.arrival, not allocation.returns\n",
-    ),
-    Planted(
-        "who returns always waits for what it asks for besides",
-        "pie_core/control/memory.py",
-        " and not self._return_alone():",
-        ":",
     ),
     Planted(
         "an ended inferlet loses its place in line",
@@ -506,9 +500,9 @@ BUGS = [
     ),
     Planted(
         "a cycle is not seen where all that is wanted was freed",
-        "pie_core/control/memory.py",
-        "holders = [space for space in spaces if space.occupies(kind)]",
-        "holders = [space for space in spaces if space.bound(kind)]",
+        "pie_core/control/space.py",
+        "        return self.bound(kind) > 0 or any(\n",
+        "        return self.bound(kind) > 0 or False and any(\n",
     ),
     Planted(
         "what an ended inferlet left to run keeps its pages",
