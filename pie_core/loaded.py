@@ -42,8 +42,9 @@ class LoadedModel:
         return self.realization.known.values()
 
     def close(self) -> None:
-        """Stop the device thread, then free the backend."""
+        """Stop the device thread, then free what handlers hold and the backend."""
         self.device.close()
+        self.realization.close()
         self.backend.close()
 
 

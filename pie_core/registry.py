@@ -30,8 +30,11 @@ class Registry:
         traits: Iterable[Trait],
         problems: Mapping[str, str] | None = None,
         reserved: Mapping[str, str] | None = None,
+        left_out: Iterable[str] = (),
     ) -> None:
+        """left_out: those of `problems` that somebody chose to do without."""
         self.traits: dict[str, Trait] = {}
+        self._left_out = set(left_out)
         self.problems: dict[str, str] = dict(problems or {})  # trait or plugin -> why it cannot be used
         owner: dict[str, str] = dict(reserved or {})
         for trait in traits:
@@ -51,7 +54,10 @@ class Registry:
             trait.name: reason for trait in self.traits.values() if (reason := self._missing_supertrait(trait))
         }:
             for name, reason in missing.items():
-                log.warning("trait.unusable", trait=name, reason=reason)
+                if not self._left_out.isdisjoint(self.traits[name].supertraits):
+                    self._left_out.add(name)  # it goes with what was left out: chosen, too
+                else:
+                    log.warning("trait.unusable", trait=name, reason=reason)
                 self.problems[name] = reason
                 del self.traits[name]
 
@@ -70,16 +76,16 @@ def load_registry(selection: Selection, reserved: Mapping[str, str] | None = Non
     """Load every installed trait. One that fails is a warning, and a reason for whoever asks for it."""
     traits, problems = [], {}
     found = discover("traits")
-    for plugin in found:
-        if f"traits.{plugin.name}" in selection.without:
-            problems[plugin.name] = f"it was left out (--without traits.{plugin.name})"
+    left_out = [plugin.name for plugin in found if f"traits.{plugin.name}" in selection.without]
+    for name in left_out:
+        problems[name] = f"it was left out (--without traits.{name})"
     for plugin in select(found, selection):
         try:
             traits.append(_load_trait(plugin))
         except PluginError as error:
             log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
             problems[plugin.name] = str(error)
-    return Registry(traits, problems, reserved)
+    return Registry(traits, problems, reserved, left_out)
 
 
 def _load_trait(plugin: Plugin) -> Trait:
@@ -138,6 +144,12 @@ class Realization:
     routes: dict[type[Command], Callable[[Sequence[Any]], Sequence[Any] | None]] = field(default_factory=dict)
     answers: dict[type[Query], Callable[[Any], Any]] = field(default_factory=dict)
     capacity: dict[type[Resource], int] = field(default_factory=dict)  # the backend's pools and those of the host
+    closers: list[Callable[[], object]] = field(default_factory=list)  # of handlers that hold something
+
+    def close(self) -> None:
+        """Have the handlers let go of what they hold."""
+        for close in self.closers:
+            close()
 
     def require(self, traits: Iterable[str], who: str, model: str) -> None:
         """Raise one `TraitError` that tells all: what is needed, what there is, which package would help."""
@@ -259,6 +271,8 @@ def _check_methods(trait: Trait, handler: object) -> None:
 
 def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
     realization.capacity |= {kind: kind.capacity for kind in trait.resources if issubclass(kind, HostResource)}
+    if callable(close := getattr(handler, "close", None)):
+        realization.closers.append(close)
     for call in trait.calls:
         name = call.signature().name
         realization.calls[name] = call

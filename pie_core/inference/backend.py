@@ -152,7 +152,8 @@ class HandlerSpec:
     `trait` is a requirement string with the versions the handler was written for ("forward>=1,<2"). `build` gets the
     loaded backend, or for backend `ANY` a `Foundation`, and returns the handler; it raises `UnsupportedError` if this
     model cannot have the trait, which is then simply not among its `available_traits` (the reason is kept for the
-    message to a program that asks).
+    message to a program that asks). A handler that holds something (a process, say) has a `close()`, called once, when
+    the device has stopped and the backend is still there.
     """
 
     trait: str

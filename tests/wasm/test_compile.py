@@ -547,8 +547,16 @@ def test_a_compiler_that_dies_is_an_error_that_says_how(make, monkeypatch, tmp_p
 
 
 def _children():
-    """Ids of the processes that this one has started and that still run."""
-    return [task for tasks in Path("/proc/self/task").glob("*/children") for task in tasks.read_text().split()]
+    """Ids of the compilers that this process has started and that still run."""
+    started = [child for tasks in Path("/proc/self/task").glob("*/children") for child in tasks.read_text().split()]
+    return [child for child in started if "compile_worker" in _command_line(child)]
+
+
+def _command_line(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""  # it has ended meanwhile
 
 
 # The engine

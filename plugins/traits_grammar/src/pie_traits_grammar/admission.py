@@ -30,6 +30,12 @@ class Admission:
         self._end: Callable[[], object] = lambda: None
         self._verdicts: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
 
+    def close(self) -> None:
+        """End the child; a later question would start another."""
+        with self._lock:
+            self._end()
+            self._child = None
+
     def check(self, syntax: str, grammar: str) -> None:
         """Raise what is wrong with a grammar."""
         key = hashlib.blake2b(f"{syntax} {grammar}".encode()).digest()

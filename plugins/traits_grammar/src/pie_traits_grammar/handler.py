@@ -40,6 +40,10 @@ class GrammarHandler:
         self._output = ground.handlers["output_text"]
         self._at_once = ground.backend.batch_limit(GetNextDist)
 
+    def close(self) -> None:
+        """End the process that tries grammars."""
+        self._matching.close()
+
     # on threads of the host
 
     def set_grammar(self, batch: Sequence[SetGrammar]) -> list[MatcherState]:

@@ -45,6 +45,10 @@ class Matching:
         self._lock = threading.Lock()
         self._made: Any = None  # llguidance.LLTokenizer: takes a second for a large vocabulary, so when first wanted
 
+    def close(self) -> None:
+        """End the process that tries grammars."""
+        self._admission.close()
+
     def start(self, syntax: str, grammar: str) -> Place:
         """Compile a grammar."""
         self._admission.check(syntax, grammar)
