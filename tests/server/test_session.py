@@ -185,7 +185,7 @@ def test_a_client_that_vanishes_in_mid_stream_leaves_nothing_behind(with_server)
                 assert server.used["kvpage"] == 8
             raw.socket.transport.abort()
         await server.until(lambda: not server.controller.application.inferlets)
-        await server.until(lambda: server.used == {"kvpage": 0, "embed": 0})
+        await server.until(lambda: not any(server.used.values()))
         assert not server.state.readers
         await server.until(server.state.idle.is_set)
 
