@@ -1,6 +1,8 @@
 """The system under simulation, and the simulation itself: it replays, it shrinks, and it finds what was planted."""
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from itertools import accumulate, product
 
@@ -123,6 +125,12 @@ def test_a_failing_world_is_shrunk_to_what_fails(monkeypatch, installed):
     assert fails(small)
     (visit,) = small.visits
     assert len(visit.operations) <= 4 and small.seed == world.seed
+
+
+def test_several_processes_share_the_seeds():
+    command = [sys.executable, "-m", "pie_core.testing.simulation", "--first", "1", "--seeds", "2", "--processes", "2"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert run.stdout.startswith("2 seeds from 1 on: nothing is broken")
 
 
 @pytest.mark.parametrize("name", QUICK)

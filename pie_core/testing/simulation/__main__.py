@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import click
 
 from pie_core.testing.simulation.drawing import draw_world
 from pie_core.testing.simulation.installed import Installed, load_installed
+from pie_core.testing.simulation.seeds import simulate_all
 from pie_core.testing.simulation.shrink import shrink
 from pie_core.testing.simulation.simulate import Finding, simulate
-from pie_core.testing.simulation.world import World
 
-_CHUNK = 50  # seeds that a process takes at a time
 _PROGRESS = 1000  # seeds from one line about how far it is to the next
 _POLICY = '"name option=value ..." or package.module:Class.'
 
@@ -51,7 +48,7 @@ def main(
             click.echo("\n".join(finding.log))
         sys.exit(_report(seed, finding, installed, no_shrink))
     started, failed, done = time.monotonic(), list[int](), 0
-    for number, broken in _all(range(first, first + seeds), draw, processes):
+    for number, broken in simulate_all(range(first, first + seeds), draw, processes):
         done += 1
         if broken is not None:
             failed.append(number)
@@ -63,28 +60,6 @@ def main(
     outcome = f"broken are {failed}" if failed else "nothing is broken"
     click.echo(f"{done} seeds from {first} on: {outcome} ({time.monotonic() - started:.0f} s)")
     sys.exit(bool(failed))
-
-
-def _all(seeds: range, draw: partial[World], processes: int) -> Iterator[tuple[int, Finding | None]]:
-    """Each seed, and what is broken, if anything is."""
-    if processes == 1:
-        yield from _some(draw, seeds)
-        return
-    chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for found in pool.imap(partial(_list, draw), chunks):
-            yield from found
-
-
-def _list(draw: partial[World], seeds: range) -> list[tuple[int, Finding | None]]:
-    return list(_some(draw, seeds))
-
-
-def _some(draw: partial[World], seeds: range) -> Iterator[tuple[int, Finding | None]]:
-    installed = load_installed()
-    for seed in seeds:
-        finding = simulate(draw(seed, installed), installed)
-        yield seed, None if finding.broken is None else finding
 
 
 def _report(seed: int, finding: Finding, installed: Installed, no_shrink: bool) -> int:
