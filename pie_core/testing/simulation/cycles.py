@@ -57,7 +57,7 @@ class Cycles:
         return None
 
     def held_alone(self, kind: type[Resource], space: Space) -> int:
-        """How many physical ones nobody else holds or has commands for, and are not to be moved already.
+        """How many physical ones nobody else holds or has commands for, and are not on their way.
 
         Those it has freed are among them, if commands of its own still are to touch them.
         """
@@ -67,6 +67,7 @@ class Cycles:
                 for record in (*entry.reads, *entry.writes):
                     users.setdefault(record, set()).add(entry.owner)
         moving = {r for t in self._layer.memory.swapping.transfers for r in (*t.reads, *t.writes)}
+        moving |= set(self._ledger.moves.uses())
         found = {record for record in space.tables[kind].values() if record.holders == 1}
         found |= {record for record in users if type(record) is kind and not record.holders}
         alone = [record for record in found - moving if users.get(record, {space.owner}) == {space.owner}]

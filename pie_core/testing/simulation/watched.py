@@ -102,8 +102,9 @@ class WatchedContention(ContentionPolicy):
     def swap_out(self, kind: type[Resource], requester: Space, stalled: Sequence[Stalled]) -> Space | None:
         """See `ContentionPolicy.swap_out`."""
         for one in stalled:
-            if one.movable != self._cycles.held_alone(kind, one.space):
-                self._complain(f"{one.movable} {kind.kind}s of {one.space.owner} are said to be movable, not so many")
+            alone = self._cycles.held_alone(kind, one.space)
+            if one.movable != alone:
+                self._complain(f"{one.movable} {kind.kind}s of {one.space.owner} are said to be movable, not {alone}")
             if one.idle_s is None and self._cycles.has_just_returned(one.space.owner) and not self._cycles.standstill():
                 self._complain(f"{one.space.owner} was brought back, has not run since, and could be moved again")
         chosen = self._policy.swap_out(kind, requester, stalled)
