@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import multiprocessing
 import re
 from collections import Counter
 from pathlib import Path
 
 import click
-import structlog
 import wasmtime
 from programs import next_event, python_source
 from report import emit, machine
-from sandbox import finish, idle_model
+from sandbox import finish, idle_model, prepare, quieten
 
 from pie_core.application.application import Application
 from pie_core.application.events import Message
@@ -113,37 +111,19 @@ async def measure(kind: str, guests: int) -> None:
     emit(row | {"kib": round(sum(found.values()) / guests, 1)} | machine())
 
 
-def prepare() -> None:
-    """Have the interpreter built and compiled."""
-
-    async def warm_up() -> None:
-        model = idle_model(1)
-        async with Application({model.info.name: model}, WasmTier(model.known_traits)) as application:
-            await application.warm_up()
-        model.close()
-
-    quieten()
-    asyncio.run(warm_up())
-
-
 def run(kind: str, guests: int) -> None:
     """Measure in this process."""
     quieten()
     asyncio.run(measure(kind, guests))
 
 
-def quieten() -> None:
-    """Print rows only."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-
-
 @click.command(help=__doc__)
 @click.option("--guests", default="128,896")
 def main(guests: str) -> None:
     """Entry point."""
-    rows = [(run, (kind, count)) for kind in ("python", "core") for count in map(int, guests.split(","))]
-    for target, arguments in [(prepare, ()), *rows]:
-        process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    prepare()
+    for row in [(kind, count) for kind in ("python", "core") for count in map(int, guests.split(","))]:
+        process = multiprocessing.get_context("spawn").Process(target=run, args=row)
         process.start()
         process.join()
 
