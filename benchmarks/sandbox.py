@@ -14,12 +14,11 @@ import asyncio
 import gc
 import logging
 import multiprocessing
-import os
 import statistics
 import tempfile
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ import click
 import structlog
 from pie_traits_text.output_text import Dist
 from programs import BuildError, c_component, next_event, python_component, python_source
-from report import emit, machine, private_kib
+from report import emit, machine
 
 from pie_core.application.application import Application
 from pie_core.application.events import Ended, Message
@@ -36,6 +35,7 @@ from pie_core.application.inferlet import Inferlet
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
 from pie_core.application.tier import Tier
+from pie_core.application.wasm import ffi
 from pie_core.application.wasm.cache import ComponentCache
 from pie_core.application.wasm.prebuilt import find_prebuilt
 from pie_core.application.wasm.tier import WasmTier
@@ -90,14 +90,42 @@ class Work:
     launch_s: float
     wall_s: float
     cpu_s: float
-    kib: int  # that they took, when all were ready
+    inside_s: float  # that guests computed themselves
     mean_batch: float
+
+
+class GuestClock:
+    """Processor time of guests themselves: while their fibers run, without that of the functions of the host."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.inside_s = 0.0
+
+    def install(self) -> None:
+        """For components that are linked from now on. Costs a microsecond for each host call while it is on."""
+        ffi.poll = self._timed(ffi.poll, 1)  # type: ignore[assignment]
+        for kind in ("SYNC_CALLBACK", "ASYNC_CALLBACK"):
+            wrap = getattr(ffi, kind)
+            setattr(ffi, kind, lambda function, wrap=wrap: wrap(self._timed(function, -1)))
+
+    def _timed(self, function: Callable[..., Any], sign: int) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            if not self.on:
+                return function(*arguments)
+            started = time.thread_time()
+            try:
+                return function(*arguments)
+            finally:
+                self.inside_s += sign * (time.thread_time() - started)
+
+        return timed
 
 
 class Bench:
     """One form of the program, and what runs it."""
 
-    def __init__(self, tier: Tier, program: Program, guests: int) -> None:
+    def __init__(self, tier: Tier, program: Program, guests: int, clock: GuestClock) -> None:
+        self._clock = clock
         self._model = idle_model(guests)
         self._application = Application({self._model.info.name: self._model}, tier)
         self._program, self._guests = program, guests
@@ -113,18 +141,18 @@ class Bench:
     async def work(self, kind: str, steps: int) -> Work:
         """Launch all, let them go at once, wait for the last."""
         gc.collect()
-        before, started = private_kib(os.getpid()), time.perf_counter()
+        started = time.perf_counter()
         begun = await asyncio.gather(*(self.begin(kind, steps) for _ in range(self._guests)))
-        launch_s, kib = time.perf_counter() - started, private_kib(os.getpid()) - before
+        launch_s = time.perf_counter() - started
         commands, batches = self._forwards()
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, inside = time.perf_counter(), time.process_time(), self._clock.inside_s
         for inferlet, _ in begun:
             inferlet.deliver("go")
         await asyncio.gather(*(finish(inferlet) for inferlet, _ in begun))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         done = self._forwards()
         mean = (done[0] - commands) / max(done[1] - batches, 1)
-        return Work([seconds for _, seconds in begun], launch_s, wall, cpu, kib, mean)
+        return Work([seconds for _, seconds in begun], launch_s, wall, cpu, self._clock.inside_s - inside, mean)
 
     def _forwards(self) -> tuple[int, int]:
         """How many there were, and in how many batches."""
@@ -155,22 +183,25 @@ def named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
-async def measure(tier: Tier, program: Program, guests: int, steps: int) -> dict[str, Any]:
+async def measure(tier: Tier, program: Program, guests: int, steps: int, clock: GuestClock) -> dict[str, Any]:
     """One row."""
-    bench = Bench(tier, program, guests)
+    bench = Bench(tier, program, guests, clock)
     await bench.work("calls", 1)  # whatever is done once is done
     calls = [await bench.work("calls", CALLS)]
     forwards, decode = await bench.repeated("forwards", steps), await bench.repeated("decode", steps)
     gathered = await bench.work("gathered", steps)
+    clock.on = True
+    timed = await bench.repeated("forwards", steps)
+    clock.on = False
     await bench.close()
     return {
         "guests": guests,
         **named("call", each_us(calls, CALLS)),
         **named("forward", each_us(forwards, steps)),
+        "forward_guest_us": round(sum(work.inside_s for work in timed) / len(timed) / guests / steps * 1e6, 2),
         **named("step", each_us(decode, steps)),
         "first_forward_ms": round(statistics.median(s for work in decode for s in work.ready_s) * 1e3, 2),
         "launch_ms_each": round(sum(work.launch_s for work in decode) / guests / len(decode) * 1e3, 2),
-        "kib_per_guest": round(decode[0].kib / guests, 1),
         "gathered_mean_batch": round(gathered.mean_batch, 1),
         "steps": steps,
     }
@@ -181,7 +212,7 @@ async def measure_cold(program: Program) -> dict[str, Any]:
     prebuilt = find_prebuilt(Selection())
     with tempfile.TemporaryDirectory(prefix="pie-cold-") as directory:
         cache, model = ComponentCache(Path(directory, "components"), prebuilt=prebuilt), idle_model(1)
-        bench = Bench(WasmTier(model.known_traits, cache), program, 1)
+        bench = Bench(WasmTier(model.known_traits, cache), program, 1, GuestClock())
         model.close()
         (_, first), (_, second) = await bench.begin("decode", 1), await bench.begin("decode", 1)
         await bench.close()
@@ -208,16 +239,17 @@ def programs(forms: Sequence[str]) -> dict[str, Program]:
 
 async def run(counts: list[int], steps: int, forms: Sequence[str], cold: bool) -> None:
     """All rows."""
-    built = programs(forms)
+    built, clock = programs(forms), GuestClock()
     for form in built if cold else ():
         if form != "native":
             emit({"benchmark": "sandbox_cold", "program": form, **await measure_cold(built[form]), **machine()})
+    clock.install()
     for count in counts:
         for form, program in built.items():
             model = idle_model(1)
             tier: Tier = NativeTier() if form == "native" else WasmTier(model.known_traits)
             model.close()
-            row = await measure(tier, program, count, steps)
+            row = await measure(tier, program, count, steps, clock)
             emit({"benchmark": "sandbox", "tier": tier.name, "program": form, **row, **machine()})
 
 
