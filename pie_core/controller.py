@@ -28,7 +28,7 @@ from pie_core.inference.backend import BackendSpec, Progress
 from pie_core.inference.device import ThreadDevice
 from pie_core.loaded import LoadedModel, assemble
 from pie_core.model import ModelSpec
-from pie_core.plugins import Kind, Selection, discover, install_hint, load, select, select_named
+from pie_core.plugins import Kind, Plugin, Selection, discover, install_hint, load, select, select_named
 from pie_core.policies import PolicyChoice, fit_contention, make_contention, make_dispatch, parse_options
 from pie_core.registry import load_handlers, load_registry, realize
 from pie_core.trait import Trait
@@ -41,7 +41,7 @@ TierName = Literal["native", "wasm"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What to serve and how. None: the only one installed.
+    """What to serve and how. None: the only one installed, or the default among several.
 
     `model` is the name of a model plugin or a checkpoint directory; `options` are those of the backend, as text.
     """
@@ -123,7 +123,7 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
     """Load the model of `settings` on its backend and put a control layer around it. Raises `PieError`."""
     started = time.monotonic()
     selection = settings.selection
-    plugin = select_named("backends", settings.backend or the_only("backends", selection), selection)
+    plugin = select_named("backends", settings.backend or choose("backends", selection), selection)
     model = find_model(settings.model, selection)
     registry = load_registry(selection, reserved=dict.fromkeys(RUNTIME.signatures, RUNTIME.name))
     progress("backend", None)
@@ -166,7 +166,7 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
 def find_model(name: str | None, selection: Selection) -> ModelSpec:
     """A checkpoint directory, or an installed model plugin by name."""
     if name is None:
-        name = the_only("models", selection)
+        name = choose("models", selection)
     path = Path(name).expanduser()
     if path.is_dir():
         return ModelSpec(path.resolve().name, path)
@@ -178,12 +178,25 @@ def find_model(name: str | None, selection: Selection) -> ModelSpec:
     return spec
 
 
-def the_only(kind: Kind, selection: Selection) -> str:
-    """The name of the only installed plugin of a kind. None, or several: an error that says how to choose."""
-    names = [plugin.name for plugin in select(discover(kind), selection)]
-    if len(names) == 1:
-        return names[0]
+def choose(kind: Kind, selection: Selection) -> str:
+    """The name of the plugin of a kind to use where none is named: the only one installed, or the one default.
+
+    Raises `PluginError` that says how to choose.
+    """
+    plugins = select(discover(kind), selection)
     what = kind.removesuffix("s")
-    if not names:
+    if not plugins:
         raise PluginError(f"no {what} is installed. {install_hint(kind)}")
-    raise PluginError(f"several {kind} are installed ({', '.join(names)}); name the {what} to use")
+    defaults = plugins if len(plugins) == 1 else [plugin for plugin in plugins if _is_default(plugin)]
+    if len(defaults) == 1:
+        return defaults[0].name
+    names = ", ".join(plugin.name for plugin in plugins)
+    raise PluginError(f"several {kind} are installed ({names}); name the {what} to use")
+
+
+def _is_default(plugin: Plugin) -> bool:
+    try:
+        return bool(getattr(load(plugin), "default", False))
+    except PluginError as error:
+        log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
+        return False

@@ -8,13 +8,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A checkpoint directory on disk: config, safetensors and tokenizer in the Hugging Face layout."""
+    """A checkpoint directory on disk: config, safetensors and tokenizer in the Hugging Face layout.
+
+    default: use this one where several models are installed and nobody names one.
+    """
 
     name: str
     path: Path
     description: str = ""
     version: str = "0"
     license: str = "unknown"
+    default: bool = False
 
 
 @dataclass(frozen=True)

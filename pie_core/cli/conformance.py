@@ -11,7 +11,7 @@ import click
 
 from pie_core.cli.plugins import problem_of
 from pie_core.control.policy import PolicySpec
-from pie_core.controller import Settings, load_model, the_only
+from pie_core.controller import Settings, choose, load_model
 from pie_core.errors import PluginError
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Kind, Plugin, discover, load, select
@@ -97,7 +97,7 @@ def _policy_suite(plugin: Plugin) -> type[Suite]:
 
 def _on(suite: type[ModelSuite], model: LoadedModel, settings: Settings) -> type[ModelSuite]:
     subject = Subject(model.backend, model.realization, close=lambda: None)  # the next suite needs it, too
-    backend_name = settings.backend or the_only("backends", settings.selection)
+    backend_name = settings.backend or choose("backends", settings.selection)
     return type(suite.__name__, (suite,), {"make": lambda self: subject, "backend_name": backend_name})
 
 

@@ -14,7 +14,11 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command(cls=PieCommand)
-@click.option("--model", metavar="MODEL", help="A model plugin or checkpoint directory.  [default: the only one]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="A model plugin or checkpoint directory.  [default: the only one, or the default among several]",
+)
 @core_options
 @click.pass_context
 def doctor(context: click.Context, /, model: str | None, **core: Any) -> None:

@@ -69,7 +69,11 @@ def core_options(function: F) -> F:
         click.option(
             "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the backend."
         ),
-        click.option("--backend", metavar="NAME", help="The backend plugin.  [default: the only one installed]"),
+        click.option(
+            "--backend",
+            metavar="NAME",
+            help="The backend plugin.  [default: the only one installed, or the default among several]",
+        ),
     ):
         function = option(function)
     return function

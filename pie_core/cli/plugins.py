@@ -38,8 +38,16 @@ class CheckingCommand(PieCommand):
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--check", is_flag=True, help="Also try them; exit code 1 if there is a problem.")
-@click.option("--model", metavar="MODEL", help="The model to check NAME with.  [default: the only one]")
-@click.option("--backend", metavar="NAME", help="The backend to check NAME with.  [default: the only one]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="The model to check NAME with.  [default: the only one, or the default among several]",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="The backend to check NAME with.  [default: the only one, or the default among several]",
+)
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the backend.")
 @selection_options
 @click.pass_context

@@ -32,7 +32,11 @@ class RunCommand(PieCommand):
 @click.argument("arguments", nargs=-1)
 @click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
 @click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
-@click.option("--model", metavar="MODEL", help="A model plugin or checkpoint directory.  [default: the only one]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="A model plugin or checkpoint directory.  [default: the only one, or the default among several]",
+)
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 @core_options

@@ -23,7 +23,7 @@ from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, lis
 )
 @core_options
 def serve(model: str | None, host: str, port: int, trust_programs: bool, **core: Any) -> None:
-    """Serve MODEL, a model plugin or a checkpoint directory (default: the only model installed).
+    """Serve MODEL, a model plugin or a checkpoint directory (default: the only one installed, or the default one).
 
     Ctrl-C or SIGTERM stops the inferlets, tells their clients and ends with exit code 0; a second one ends at once.
     """

@@ -120,13 +120,14 @@ class BackendSpec:
     `options` is a msgspec Struct whose fields are the settings that `--option name=value` sets; its defaults must
     work. `load` checks the checkpoint and the memory before it allocates, reports progress, and raises
     `CheckpointError`, `UnsupportedError`, `ConfigError` or `ResourceError`. It may take minutes; it is called from a
-    worker thread.
+    worker thread. `default`: use this one where several backends are installed and nobody names one.
     """
 
     name: str
     doc: str
     options: type[msgspec.Struct]
     load: Callable[[ModelSpec, Any, Progress], Backend]
+    default: bool = False
 
     def __post_init__(self) -> None:
         if self.name == ANY:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from pie_core import PluginError, Trait
+from pie_core.controller import choose
 from pie_core.plugins import HOOKS, Selection, discover, load, select, select_named
 
 TRAIT = """
@@ -161,3 +162,39 @@ def test_importing_the_core_imports_no_model_library_and_no_plugin():
     code = f"import sys, pie_core, pie_core.controller; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+MODEL = """
+    from pathlib import Path
+
+    from pie_core import ModelSpec, hookimpl
+
+    @hookimpl
+    def pie_model():
+        return ModelSpec({name!r}, Path("/"), default={default})
+"""
+
+
+def install_models(install, **defaults):
+    for name, default in defaults.items():
+        source = MODEL.format(name=name, default=default)
+        install(f"acme-{name}", {f"acme_{name}": source}, {"pie_core.models": {name: f"acme_{name}"}})
+    return Selection(without=tuple(f"models.{p.name}" for p in discover("models") if p.name not in defaults))
+
+
+def test_among_several_models_the_one_that_says_so_is_the_default(install):
+    selection = install_models(install, east=False, west=True, north=False)
+    assert choose("models", selection) == "west"
+
+
+@pytest.mark.parametrize("defaults", [{"east": False, "west": False}, {"east": True, "west": True}])
+def test_without_one_default_the_error_names_them_all(install, defaults):
+    selection = install_models(install, **defaults)
+    with pytest.raises(PluginError, match=r"several models are installed \(east, west\); name the model to use"):
+        choose("models", selection)
+
+
+def test_a_broken_model_is_no_default_and_breaks_no_other(install):
+    selection = install_models(install, west=True, east=False)
+    install("acme-bad", {"acme_bad": "raise ValueError('broken')"}, {"pie_core.models": {"bad": "acme_bad"}})
+    assert choose("models", selection) == "west"

@@ -13,4 +13,5 @@ def pie_model() -> ModelSpec:
         description="5M-parameter Llama: capitals, JSON, small sums, copying and editing, tool use.",
         version="0.1.0",
         license="Apache-2.0",
+        default=True,
     )
