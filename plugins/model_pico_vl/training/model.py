@@ -74,6 +74,7 @@ def build_model(processor: LlavaProcessor, device: str) -> LlavaForConditionalGe
         patch_size=PATCH,
         vision_use_head=False,
     )
+    text.config._name_or_path = ""  # it would be written down, and is a path of this machine
     config = LlavaConfig(
         vision_config=vision,
         text_config=text.config,
