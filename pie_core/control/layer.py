@@ -231,6 +231,7 @@ class ControlLayer:
         if waited_for:
             self._look_at(now + _RELIEF_S, now)
             if quiet:
+                memory.expire()  # first, for somebody may be able to go on then
                 memory.relieve(standstill=idle and not self._backlog and not self._host_work)
         due = self._due(idle, quiet, now)
         if due or memory.swapping.transfers:

@@ -110,8 +110,8 @@ class Memory:
         """See `Space.export`."""
         if ttl is not None and not ttl > 0:
             raise ArgumentError(f"export_kvpage: a ttl of {ttl} seconds is none; name more than 0, or None for no end")
+        self.expire()
         now = self._now()
-        self._expire(now)
         export = Export(name, space.owner, tuple(pages), now, None if ttl is None else now + ttl)
         self._exports.publish(space.user, export, space.export_limits)
         for page in pages:
@@ -120,7 +120,7 @@ class Memory:
 
     def exported(self, user: str, name: str) -> Sequence[KvPage]:
         """The pages published under a name. Raises `HandleError` naming the near ones."""
-        self._expire(self._now())
+        self.expire()
         return self._exports.find(user, name, "import_kvpage").pages
 
     def import_(self, user: str, name: str) -> Sequence[KvPage]:
@@ -132,16 +132,17 @@ class Memory:
 
     def exports_of(self, user: str) -> list[tuple[Export, float]]:
         """See `Space.exports`."""
+        self.expire()
         now = self._now()
-        self._expire(now)
         return [(export, now - export.exported_at) for export in self._exports.of(user)]
 
     def release(self, user: str, name: str) -> None:
         """See `Space.release`."""
         self.drop(self._exports.withdraw(user, name).pages)
 
-    def _expire(self, now: float) -> None:
-        for user, name in list(self._exports.expired(now)):
+    def expire(self) -> None:
+        """Withdraw the exports whose time is over."""
+        for user, name in list(self._exports.expired(self._now())):
             self.release(user, name)
 
     # giving way
@@ -161,7 +162,6 @@ class Memory:
         standstill: nothing is on the device, and nothing could be launched.
         """
         now = self._now()
-        self._expire(now)
         for pool in self.pools.values():
             self._swap_for(pool, standstill)
         if not standstill or self.swapping.transfers:
@@ -214,7 +214,7 @@ class Memory:
                 return
 
     def _make_room(self, pool: Pool, requester: Space) -> None:
-        self._expire(self._now())
+        self.expire()
         while pool.wanted:
             holders = [space for space in self._spaces.values() if space is requester or space.holds(pool.kind)]
             holders.sort(key=lambda space: space.arrival)

@@ -500,3 +500,37 @@ def test_what_an_ended_inferlet_left_to_run_still_runs_for_a_command_that_waits_
     rig.layer.close(author.space)
     rig.loop.run()
     assert written.error is None and ticket.done and ticket.error is None
+
+
+class Offered(Never):
+    """Notes which older inferlets were offered as they waited, although a command was ready."""
+
+    def __init__(self, rig_of):
+        super().__init__(SwapOptions())
+        self.early = []
+        self._rig_of = rig_of
+
+    def swap_out(self, kind, requester, stalled):
+        spaces = self._rig_of().layer.spaces.values()
+        if any(not submission.blockers for space in spaces for submission in space.outstanding()):
+            waiting = [one.space for one in stalled if one.idle_s is None]
+            self.early += [space.owner for space in waiting if space.arrival < requester.arrival]
+        return super().swap_out(kind, requester, stalled)
+
+
+def test_the_older_lend_nothing_while_somebody_can_go_on_with_what_an_export_has_just_left():
+    """The first gets the page as the export expires; old and young wait for pages and Embeds all the same."""
+    rig = None
+    policy = Offered(lambda: rig)
+    rig = make_rig(pages=2, embeds=5, contention=policy)
+    author, idle, first, old, young = (rig.open(name) for name in ("author", "idle", "first", "old", "young"))
+    author.call("export_kvpage", author.call("alloc_kvpage", 1), "prefix", 5.0)
+    rig.layer.close(author.space)
+    idle.call("alloc_emb", 1)
+    tickets = [
+        program.call("forward", [], program.prompt(tokens), program.call("alloc_kvpage", 2), [])
+        for program, tokens in ((first, [1]), (old, [1, 2, 3]))
+    ]
+    young.prompt([1])
+    rig.loop.advance(6.0)
+    assert tickets[0].done and not tickets[1].done and policy.early == []
