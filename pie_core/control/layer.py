@@ -80,7 +80,8 @@ class ControlLayer:
         self._batch_limit = batch_limit
         self._environment = environment
         self._dispatch_policy = dispatch
-        self._poison = Poison()
+        self._in_flight: deque[Wave[Any]] = deque()  # in the order of their launches
+        self._poison = Poison(self._in_flight)
         self.memory = Memory(
             capacity,
             contention,
@@ -98,7 +99,6 @@ class ControlLayer:
         self._last_handle = 0
         self._sequence = count(1)
         self._arrivals = count(1)
-        self._in_flight: deque[Wave[Any]] = deque()  # in the order of their launches
         self._look_scheduled = False
         self._alarm: float | None = None  # when a look is due without anything having changed
         self._enqueued = 0

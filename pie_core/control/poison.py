@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pie_core.control.submission import Submission
 from pie_core.errors import DeviceError, HandleError
-from pie_core.inference.wave import Entry
+from pie_core.inference.wave import Entry, Wave
 from pie_core.resource import Resource
 
 
@@ -24,11 +25,13 @@ class Poison:
     """Poisoned resources, by their id, with the command that failed to write each.
 
     Only commands enqueued after the culprit are concerned, and no longer than until a new write heals the resource.
-    Empty unless something failed, which the hot path asks for each command.
+    Empty unless something failed, which the hot path asks for each command. in_flight: the waves behind the one that
+    has just failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: Iterable[Wave[Any]]) -> None:
         self.by_id: dict[int, Culprit] = {}
+        self._in_flight = in_flight
 
     def spread(self, failed: Submission) -> None:
         """A command failed, or will never run: what it should have written is poisoned, until it is gone.
@@ -37,9 +40,8 @@ class Poison:
         before it that still are to read what was there.
         """
         for resource in failed.writes:
-            writer = resource.writer
-            if isinstance(writer, Submission) and writer.launched and writer is not failed and not resource.accumulates:
-                continue  # it is written anew in a wave behind this one
+            if self._is_written_anew(resource, failed.seq):
+                continue
             known = self.by_id.get(id(resource))
             if known is None or failed.launched or failed.seq < known.seq:
                 self.by_id[id(resource)] = Culprit(resource, failed.command.signature().name, failed.seq)
@@ -47,7 +49,7 @@ class Poison:
     def lose(self, moved: Entry) -> None:
         """What a transfer should have written is gone, for all that is still to be launched."""
         for resource in moved.writes:
-            if resource.holders or resource.uses:
+            if (resource.holders or resource.uses) and not self._is_written_anew(resource, 0):
                 self.by_id[id(resource)] = Culprit(resource, moved.command.signature().name, 0)
 
     def heal(self, written: Submission) -> None:
@@ -82,6 +84,18 @@ class Poison:
             if culprit.seq < submission.seq:
                 return DeviceError(f"skipped, because a {culprit.call} it depends on failed")
         return None
+
+    def _is_written_anew(self, resource: Resource, after: int) -> bool:
+        """Whether a command enqueued after that number, and on the device already, replaces what is there."""
+        writer = resource.writer
+        if resource.accumulates or not isinstance(writer, Submission) or writer.seq <= after:
+            return False
+        return writer.launched or any(
+            isinstance(entry, Submission) and entry.seq > after and resource in entry.writes
+            for wave in self._in_flight
+            for batch in wave.batches
+            for entry in batch.entries
+        )
 
     def _culprits(self, reads: Sequence[Resource], writes: Sequence[Resource]) -> Iterator[Culprit]:
         for resource in (*reads, *(written for written in writes if written.accumulates)):

@@ -7,6 +7,7 @@ from pie_policies.wait import Wait
 
 from pie_core import Embed, HandleError, KvPage, TerminatedError
 from pie_core.control.contention import FcfsKill
+from pie_core.control.dispatch import Adaptive
 from pie_core.control.swap_policy import Swap, SwapOptions
 from pie_core.testing import FakeBackend
 from pie_core.testing.rig import make_rig
@@ -232,6 +233,40 @@ def test_a_copy_that_cannot_be_brought_back_costs_its_inferlet_alone():
     rig.layer.close(other.space)
     rig.loop.advance(1.0)
     check_books(rig)
+
+
+class Held(Adaptive):
+    """Launches each command at once, but none while it is shut."""
+
+    shut = False
+
+    def due(self, backlog, *, idle, quiet, now):
+        return not self.shut
+
+
+def test_what_is_written_anew_behind_a_copy_that_cannot_be_brought_back_can_be_read():
+    """In a wave of its own, which is still on the device when the copy has failed."""
+    policy = Held()
+    backend = Unmoving("swap_in", pages=4, embeds=4, page_size=4)
+    rig = make_rig(backend=backend, contention=swap(), dispatch=policy)
+    program = rig.open()
+    embeds = program.prompt([1])
+    rig.loop.run()
+    rig.layer.memory.swapping.swap_out(program.space, Embed)
+    rig.layer._look()
+    rig.loop.run()
+    policy.shut = True
+    program.call("embed_txt", [2], [0], embeds)
+    rig.loop.step()
+    policy.shut = False
+    rig.layer._consider()
+    assert rig.device.shapes[-2:] == [[("swap_in", 1)], [("embed_txt", 1)]]
+    rig.loop.step()
+    assert len(rig.layer._in_flight) == 1
+    ticket = program.call("get_next_dist", embeds)
+    rig.layer._consider()
+    rig.loop.run()
+    assert ticket.done and ticket.error is None
 
 
 def test_what_others_hold_too_stays_and_what_is_shared_later_comes_back():

@@ -201,6 +201,32 @@ def test_what_was_written_anew_in_a_wave_behind_the_failure_can_be_read():
     assert ticket.error is None
 
 
+class Held(Eager):
+    """Launches nothing while it is shut."""
+
+    def __init__(self):
+        self.shut = False
+
+    def due(self, backlog, *, idle, quiet, now):
+        return not self.shut
+
+
+def test_what_was_written_anew_behind_the_failure_can_be_read_though_the_next_write_is_in_line():
+    policy = Held()
+    rig = fragile_rig(dispatch=policy)
+    program = rig.open()
+    embeds = program.prompt([66])
+    program.call("embed_txt", [65], [0], embeds)
+    policy.shut = True
+    ticket = program.call("get_next_dist", embeds)
+    program.call("embed_txt", [64], [0], embeds)
+    while len(rig.layer._in_flight) > 1:
+        rig.loop.step()
+    policy.shut = False
+    rig.loop.run()
+    assert ticket.error is None
+
+
 def test_synchronize_raises_the_first_error_once():
     rig = fragile_rig()
     program = rig.open()
