@@ -52,7 +52,7 @@ class Memory:
         self._look = look
         self._drop_unwanted = drop_unwanted
         self._exports = Exports()
-        self._left: list[Space] = []  # ended ones, of which others want what commands or allocations wait to do
+        self._left: list[Space] = []  # ended ones, of which others want what is still to be done, or to come back
         self._still_since: float | None = None  # since when nothing at all moves although somebody waits
 
     # holding
@@ -269,7 +269,9 @@ class Memory:
         for pool in pools:
             for allocation in [one for space in left for one in pool.waiting_of(space)]:
                 self._abandon(allocation, pool)
-        self._left = [space for space in left if space.waiting() or any(pool.waiting_of(space) for pool in pools)]
+        self._left = [
+            space for space in left if space.waiting() or space.swapped or any(pool.waiting_of(space) for pool in pools)
+        ]
 
     def _abandon(self, allocation: Allocation, pool: Pool) -> None:
         """Of an ended inferlet's waiting allocation, what somebody still holds goes on waiting, in its place."""

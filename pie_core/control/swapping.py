@@ -47,9 +47,11 @@ class Swapped(Allocation):
 
     @property
     def needed(self) -> bool:
-        """Whether a command waits for it, or somebody else holds some of it by now."""
-        blocked = any(not successor.done for successor in self.successors or ())
-        return blocked or any(record.holders > 1 for record in self.writes)
+        """Whether a command waits for it, or somebody else holds some of it by now, be it an export alone."""
+        if any(not successor.done for successor in self.successors or ()):
+            return True
+        own = set(self.space.tables[self.kind].values())
+        return any(record.holders > (record in own) for record in self.writes)
 
 
 @dataclass(slots=True)

@@ -294,6 +294,44 @@ def test_what_others_hold_too_stays_and_what_is_shared_later_comes_back():
     assert reader.hashes(mine) == fresh.hashes(whole[-1:])
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_was_exported_as_it_left_comes_back_though_its_exporter_has_let_go_of_it(ends):
+    """When the copy is complete, the export is its only holder; nobody will ask for it in the exporter's name."""
+    rig, _, _ = never_rig(pages=2)
+    author, reader = rig.open("author"), rig.open("reader")
+    page = hold_one(author)
+    rig.layer.memory.swapping.swap_out(author.space, KvPage)
+    author.call("export_kvpage", page, "prefix")
+    rig.layer.close(author.space) if ends else author.call("dealloc_kvpage", page)
+    rig.layer._look()
+    rig.loop.run()
+    imported, mine = reader.call("import_kvpage", "prefix"), reader.prompt([5], first=4)
+    ticket = reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), mine)
+    rig.loop.advance(1.0)
+    assert ticket.done and ticket.error is None
+    fresh = make_rig().open()
+    whole = fresh.prompt([1, 2, 3, 4, 5])
+    fresh.call("forward", [], whole, fresh.call("alloc_kvpage", 2), whole[-1:])
+    assert reader.hashes(mine) == fresh.hashes(whole[-1:])
+
+
+def test_what_an_ended_inferlet_had_exported_does_not_come_back_once_nobody_holds_it():
+    rig, _, _ = never_rig(pages=2)
+    hoarder, author = rig.open("hoarder"), rig.open("author")
+    page = hold_one(author)
+    rig.layer.memory.swapping.swap_out(author.space, KvPage)
+    author.call("export_kvpage", page, "prefix")
+    rig.layer.close(author.space)
+    taken = hoarder.call("alloc_kvpage", 2)
+    rig.loop.advance(1.0)
+    assert hoarder.space.bound(KvPage) == 2
+    hoarder.call("release_kvpage", "prefix")
+    assert not rig.layer.memory.waited_for and rig.layer.memory.swapping.used_bytes == 0
+    hoarder.call("dealloc_kvpage", taken)
+    rig.layer.close(hoarder.space)
+    check_books(rig)
+
+
 def test_pages_freed_while_they_are_in_host_memory_are_not_brought_back():
     rig = make_rig(pages=4, contention=swap())
     idle, other = rig.open("idle"), rig.open("other")

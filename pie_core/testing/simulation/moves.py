@@ -126,8 +126,9 @@ class Moves:
                 self._complain(f"{leaving} {kind.kind}s are leaving, the pool counts {pool.leaving}")
 
     def _check_resting(self, move: Move, open_: Collection[int]) -> None:
+        own = set(map(id, move.swapped.space.tables[move.swapped.kind].values()))
         for record in move.live:
-            if id(record) in open_ or record.holders > 1:
+            if id(record) in open_ or record.holders > (id(record) in own):
                 self._complain(f"a {record.kind} of {move.owner} is wanted, and stays in host memory")
             if record.index != UNBOUND:
                 self._complain(f"a {record.kind} of {move.owner} is in host memory, and keeps its place")
