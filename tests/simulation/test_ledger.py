@@ -93,3 +93,25 @@ def test_who_was_brought_back_has_gone_on_when_a_command_was_skipped():
         contention="swap",
     )
     assert simulate(world).broken is None
+
+
+def test_those_in_a_cycle_count_their_time_anew_when_an_export_expires():
+    """Two hold a page each and want four more; of the other three, two are exported for a while."""
+    author = (("pages_wanted", 2), ("export", (0,), "0.0", 0.2), ("export", (1,), "0.1", 0.42))
+    hungry = (
+        ("pages_wanted", 1),
+        ("embeds_wanted", 1),
+        ("embed", 0, (1,), 0, 0, False),
+        ("forward", 0, (), (0,), (0,), (), None, False),
+        ("synchronize", 0),
+        ("pages_wanted", 4),
+        ("forward", 0, (), (0,), (1,), (), None, False),
+        ("synchronize", 0),
+    )
+    visits = (Visit(author, arrives=0.0), Visit(hungry, arrives=0.01), Visit(hungry, arrives=0.02))
+    finding = simulate(World(visits, pages=5, embeds=6, dispatch="eager", contention="wait"))
+    assert finding.broken is None
+    first, second, end = (
+        float(line.split()[1]) for line in finding.log if line.endswith((" is withdrawn", " gives way"))
+    )
+    assert 0.2 < first < second < end - 0.25

@@ -56,9 +56,10 @@ class Watch:
         self._books = Books(layer, self.ledger, self.complain, contention.oldest_first)
         self._cycles = Cycles(layer, self.ledger, self._books, contention.cycle_s)
         contention.attach(layer, self._cycles)
-        self._call, self._close = layer.call, layer.close
+        self._call, self._close, self._release = layer.call, layer.close, layer.memory.release
         layer.call = self._tapped_call  # type: ignore[method-assign]  # of this one layer
         layer.close = self._tapped_close  # type: ignore[method-assign]
+        layer.memory.release = self._tapped_release  # type: ignore[method-assign]
 
     def say(self, what: str) -> None:
         """A line of the log."""
@@ -120,7 +121,7 @@ class Watch:
         """Somebody has waited for long, maybe for what no inferlet holds: users withdraw what they exported."""
         for user, exports in list(self._layer.memory._exports._by_user.items()):
             for name, export in list(exports.items()):
-                self.tell(f"{user} releases {name}, for somebody waits")
+                self.tell(f"{user} is to release {name}, for somebody waits")
                 if export.owner in self._layer.spaces:
                     self._stages[export.owner].tainted = True
                 self._layer.memory.release(user, name)
@@ -204,3 +205,8 @@ class Watch:
         self._close(space, why)
         if there:
             self.ledger.check_dropped(space.owner, self._ended)
+
+    def _tapped_release(self, user: str, name: str) -> None:
+        """By a call, or because its time is over: who waits may get what it held, and all count their time anew."""
+        self._release(user, name)
+        self.tell(f"{name} of {user} is withdrawn")
