@@ -7,6 +7,9 @@
 # [flags.max_tokens]
 # default = 32
 # help = "The most tokens to generate."
+# [flags.stop]
+# default = ""
+# help = "End after this text, should the model write it."
 # [flags.chat]
 # default = false
 # help = "Ask the prompt as a user, in the model's chat template."
@@ -22,15 +25,16 @@
 # ///
 """Text completion, greedy or sampled, with the support library (the paper's first program)."""
 
-from inferlet import flags, get_auto_model, greedy, max_tokens, sampling
+from inferlet import any_of, ends_with, flags, get_auto_model, greedy, max_tokens, sampling
 
 
 async def main():
     options = flags()
     temperature = options["temperature"]
     sampler = greedy() if temperature == 0 else sampling(temperature, top_p=options["top_p"], seed=options["seed"])
+    stop = any_of(max_tokens(options["max_tokens"]), ends_with(*filter(None, [options["stop"]])))
     with get_auto_model().create_context() as context:
         await (context.user if options["chat"] else context.fill)(options["prompt"])
-        async for piece in context.stream(sampler, max_tokens(options["max_tokens"])):
+        async for piece in context.stream(sampler, stop):
             print(piece, end="")
     print()
