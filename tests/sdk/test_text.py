@@ -118,6 +118,14 @@ def test_a_conversation_is_rendered_as_the_template_says():
     assert render_chat(TEMPLATE, turns[:1], add_generation_prompt=False) == "<|user|>Hi {{ 1 }}<|end|>"
 
 
+def test_a_template_is_used_again_without_a_trace_of_the_conversation_before():
+    counting = "{% set n = namespace(of=0) %}{% for m in messages %}{% set n.of = n.of + 1 %}{% endfor %}{{ n.of }}"
+    turn = {"role": "user", "content": "x"}
+    assert [render_chat(counting, [turn] * count) for count in (2, 3)] == ["2", "3"]
+    assert render_chat(TEMPLATE, [turn], add_generation_prompt=False) == "<|user|>x<|end|>"
+    assert render_chat(counting, [turn]) == "1"
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from inferlet.errors import PieError
@@ -11,24 +12,32 @@ from inferlet.errors import PieError
 def render_chat(template: str, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True) -> str:
     """The text of a conversation, as transformers' `apply_chat_template` renders it."""
     from jinja2.exceptions import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     if not template:
         raise PieError("this model has no chat template; use plain text with `fill`")
+    try:
+        text: str = _compiled(template).render(
+            messages=messages, add_generation_prompt=add_generation_prompt, bos_token="", eos_token=""
+        )
+    except TemplateError as error:
+        raise PieError(f"the model's chat template does not take this conversation: {error}") from error
+    return text
+
+
+def render_turn(template: str, role: str, text: str, first: bool) -> str:
+    """The text of one more turn; a user turn also opens the assistant's."""
+    return render_chat(template, [{"role": role, "content": text}], add_generation_prompt=role == "user")
+
+
+@lru_cache(8)
+def _compiled(template: str) -> Any:
+    """A Jinja template; compiling takes milliseconds, as long as a step of decoding."""
+    from jinja2.exceptions import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def refuse(message: str) -> Any:
         raise TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = refuse
-    try:
-        return environment.from_string(template).render(
-            messages=messages, add_generation_prompt=add_generation_prompt, bos_token="", eos_token=""
-        )
-    except TemplateError as error:
-        raise PieError(f"the model's chat template does not take this conversation: {error}") from error
-
-
-def render_turn(template: str, role: str, text: str, first: bool) -> str:
-    """The text of one more turn; a user turn also opens the assistant's."""
-    return render_chat(template, [{"role": role, "content": text}], add_generation_prompt=role == "user")
+    return environment.from_string(template)
