@@ -35,8 +35,7 @@ def techniques(names: Sequence[str]) -> list[Technique]:
 async def run(chosen: Sequence[Technique], clients: Sequence[int], rounds: int, settled: Settled) -> None:
     """All rows, as JSON lines, then the table, on the error stream so that the lines can be kept."""
     facts, rows = vars(settled) | machine(), []
-    async with settled.controller() as controller:
-        bench = Bench(controller, settled)
+    async with Bench(settled) as bench:
         for count in clients:
             for technique in chosen:
                 for row in await compare(bench, technique, count, rounds):

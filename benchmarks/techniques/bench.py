@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 import transformers
 
+from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Ended, Message, Output
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.program import Program, find_program
@@ -18,6 +20,9 @@ from pie_core.control.statistics import CallCounters
 from pie_core.controller import Controller, Settings, find_model
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection
+
+T = TypeVar("T")
+TOOLS = "127.0.0.1:8124"  # where programs find their tools: as the manifest of `react_agent` has it
 
 
 @dataclass(frozen=True)
@@ -30,18 +35,35 @@ class Settled:
     tier: str = "native"
 
     def controller(self) -> Controller:
-        """Ours; to be entered."""
+        """Ours; to be entered. Programs may start others, and reach the tools."""
         options = {"dtype": self.dtype, "threads": str(self.threads), "pages": "2048", "embeds": "8192"}
-        return Controller(Settings(self.model, "torch", options, tier=self.tier))
+        allowed = Capabilities.of([TOOLS], spawn=True)
+        return Controller(Settings(self.model, "torch", options, tier=self.tier, capabilities=allowed))
 
 
 class Bench:
-    """Our server in this process, and the same model in transformers."""
+    """Our server in this process, and the same model in transformers. `async with Bench(Settled()) as bench`."""
 
-    def __init__(self, controller: Controller, settled: Settled) -> None:
-        self._controller = controller
+    def __init__(self, settled: Settled) -> None:
         self._settled = settled
+        self._controller = settled.controller()
         self._programs: dict[str, Program] = {}
+        self._exits = AsyncExitStack()
+        self._kept: dict[object, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._exits.enter_async_context(self._controller)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._exits.aclose()
+
+    def keep(self, opened: Callable[[], AbstractContextManager[T]]) -> T:
+        """What several rounds use: entered when it is first asked for, left with the bench."""
+        if opened not in self._kept:
+            self._kept[opened] = self._exits.enter_context(opened())
+        kept: T = self._kept[opened]
+        return kept
 
     async def run(self, program: str, clients: Sequence[Sequence[str]]) -> list[str]:
         """A program for each client, all at once, by its flags; what each prints."""
@@ -67,10 +89,12 @@ class Bench:
             out = self.transformer.generate(batch.input_ids, attention_mask=batch.attention_mask, **given)
         return tokenizer.batch_decode(out[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
 
-    def chat(self, question: str) -> str:
-        """The prompt of one user turn, in the model's template."""
-        turn = [{"role": "user", "content": question}]
-        return str(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+    def chat(self, *turns: str, system: str = "") -> str:
+        """The prompt of turns of the user and, between them, of the assistant, in the model's template."""
+        roles = ("user", "assistant") * len(turns)
+        said = [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
+        given = [{"role": "system", "content": system}] * bool(system) + said
+        return str(self.tokenizer.apply_chat_template(given, add_generation_prompt=True, tokenize=False))
 
     @cached_property
     def transformer(self) -> Any:

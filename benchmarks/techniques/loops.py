@@ -1,0 +1,91 @@
+"""Techniques as a client writes them who has a completion only: loops that send all of the text so far, each time.
+
+A loop is written once (`Loop`), and run over our plain completion and over transformers' `generate`. What does not
+depend on each other it asks for at once: our server then batches the requests of all clients, and for transformers
+those of a kind that wait at the same time make one `generate`. No network lies between such a client and its server,
+and no HTTP, which favours the baselines; our programs are started once for each client, as requests are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from techniques.bench import Bench
+from techniques.form import Baseline, Side
+
+IDLE = 20  # turns of the event loop without a new request, after which those that wait are run
+
+
+class Ask(Protocol):
+    """A greedy completion of a text, that ends after the text `stop` if the model writes it."""
+
+    def __call__(self, prompt: str, max_tokens: int, stop: str = "") -> Awaitable[str]: ...
+
+
+Loop = Callable[[Bench, Ask, int], Awaitable[str]]
+"""What the client of this number does; its answer."""
+
+
+def baselines(loop: Loop, aim: float = 1.0) -> dict[str, Baseline]:
+    """The loop over both. aim: against the one over our plain completion."""
+    return {
+        "client-side loop": Baseline(over_completion(loop), aim),
+        "that loop over transformers": Baseline(over_transformers(loop)),
+    }
+
+
+def over_completion(loop: Loop) -> Side:
+    """Each request is our plain completion."""
+
+    async def side(bench: Bench, clients: int) -> list[str]:
+        async def ask(prompt: str, max_tokens: int, stop: str = "") -> str:
+            (text,) = await bench.complete([prompt], max_tokens, f"--stop={stop}")
+            return text
+
+        return await asyncio.gather(*(loop(bench, ask, number) for number in range(clients)))
+
+    return side
+
+
+def over_transformers(loop: Loop) -> Side:
+    """The requests that wait at the same time, and have limit and stop in common, are one `generate`."""
+
+    async def side(bench: Bench, clients: int) -> list[str]:
+        ask = Together(bench)
+        return await asyncio.gather(*(loop(bench, ask, number) for number in range(clients)))
+
+    return side
+
+
+class Together:
+    """Holds requests back until nobody has another one to make."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._waiting: dict[tuple[int, str], list[tuple[str, asyncio.Future[str]]]] = {}
+        self._asked = 0
+
+    async def __call__(self, prompt: str, max_tokens: int, stop: str = "") -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault((max_tokens, stop), []).append((prompt, answer))
+        self._asked += 1
+        await self._all_asked()
+        self._answer()
+        return await answer
+
+    async def _all_asked(self) -> None:
+        asked, idle = self._asked, 0
+        while idle < IDLE:
+            await asyncio.sleep(0)
+            asked, idle = (asked, idle + 1) if asked == self._asked else (self._asked, 0)
+
+    def _answer(self) -> None:
+        """Run all that waits; whoever comes second finds nothing."""
+        waiting, self._waiting = self._waiting, {}
+        for (max_tokens, stop), requests in waiting.items():
+            options = {"stop_strings": stop, "tokenizer": self._bench.tokenizer} if stop else {}
+            texts = self._bench.generate([prompt for prompt, _ in requests], max_tokens, **options)
+            for (_, answer), text in zip(requests, texts, strict=True):
+                answer.set_result(text)
