@@ -20,7 +20,8 @@ from tests.techniques.test_speculative_decoding import COPY, EDIT
 HERE = Path(__file__).parent
 TASKS = {"copy": COPY, "edit": EDIT, "sums": "What is (3 + 4) * 2?"}
 COLORS = dict(zip(TASKS, ("#2f5fa8", "#2a7f3f", "#b03030"), strict=True))
-WIDE, HIGH = 420, 170
+WIDE, HIGH = 460, 180
+LINE = 11  # between labels
 
 
 def main() -> None:
@@ -97,25 +98,35 @@ def printed(command: re.Match[str]) -> str:
 
 
 def chart(title: str, marks: list[str], lines: dict[str, list[int]], colors: dict[str, str]) -> str:
-    """An SVG of one line for each name, over equally spaced marks."""
-    top = max(map(max, lines.values()))
-    step, base = (WIDE - 150) / (len(marks) - 1), HIGH - 25
+    """An SVG of one line for each name, over equally spaced marks; the last values stand with the names."""
+    most = max(map(max, lines.values()))
+    step, top, base = (WIDE - 190) / (len(marks) - 1), 40, HIGH - 25
+    heights = {name: [base - (base - top) * value / most for value in values] for name, values in lines.items()}
+    labels = apart({name: line[-1] + 4 for name, line in heights.items()})
     parts = [f'<rect width="{WIDE}" height="{HIGH}" fill="#fff"/>', f'<text x="10" y="14" fill="#222">{title}</text>']
     parts += [
-        f'<text x="{30 + step * at:.0f}" y="{HIGH - 8}" fill="#222">{mark}</text>' for at, mark in enumerate(marks)
+        f'<text x="{30 + step * at:.0f}" y="{HIGH - 8}" fill="#222" text-anchor="middle">{mark}</text>'
+        for at, mark in enumerate(marks)
     ]
-    for name, values in lines.items():
-        points = [(30 + step * at, base - (base - 30) * value / top) for at, value in enumerate(values)]
-        path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    for name, line in heights.items():
+        first, *_, last = lines[name]
+        path = " L".join(f"{30 + step * at:.1f} {y:.1f}" for at, y in enumerate(line))
         parts.append(f'<path d="M{path}" fill="none" stroke="{colors[name]}" stroke-width="2"/>')
-        for (x, y), value in ((points[0], values[0]), (points[-1], values[-1])):
-            parts.append(f'<text x="{x - 8:.0f}" y="{y - 5:.0f}" fill="{colors[name]}">{value}</text>')
-        x, y = points[-1]
-        parts.append(f'<text x="{x + 14:.0f}" y="{y + 4:.0f}" fill="{colors[name]}">{name}</text>')
+        parts.append(f'<text x="22" y="{line[0] - 5:.0f}" fill="{colors[name]}">{first}</text>')
+        x = 30 + step * (len(marks) - 1) + 8
+        parts.append(f'<text x="{x:.0f}" y="{labels[name]:.0f}" fill="{colors[name]}">{last} {name}</text>')
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {HIGH}" font-family="monospace" font-size="10">'
     )
     return "\n".join([head, *parts, "</svg>"]) + "\n"
+
+
+def apart(heights: dict[str, float]) -> dict[str, float]:
+    """Heights of labels, moved down where they would overlap."""
+    placed: dict[str, float] = {}
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        placed[name] = max(height, *(other + LINE for other in placed.values())) if placed else height
+    return placed
 
 
 if __name__ == "__main__":

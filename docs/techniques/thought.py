@@ -21,7 +21,7 @@ from tests.techniques.test_recursion_of_thought import DEFAULT, QUESTIONS, Recur
 from tests.techniques.test_tree_of_thought import LINE, Search
 
 HERE = Path(__file__).parent
-DARK, LIGHT, GREEN, RED, BLUE = "#222", "#999", "#2a7f3f", "#b03030", "#2f5fa8"
+DARK, LIGHT, GREEN, RED, BLUE = "#222", "#888", "#2a7f3f", "#b03030", "#2f5fa8"
 LISTS = 20  # of each length, for graph of thought
 
 
@@ -47,19 +47,22 @@ def tree(reference: Reference) -> None:
             levels[-1].append((match[1] == "+", match[2], match[3]))
         else:
             levels.append([])
-    marks, places = [], {"": (20.0, 120.0)}
+    marks, places = [], {"": (20.0, 150.0)}
     colors = {"sure": GREEN, "likely": BLUE, "impossible": RED}
     for depth, level in enumerate(levels, 1):
         for number, (kept, verdict, steps) in enumerate(level):
-            x, y = 20.0 + 210 * depth, 12.0 + 226 * number / max(len(level) - 1, 1)
+            x, y = 20.0 + 210 * depth, 42.0 + 226 * number / max(len(level) - 1, 1)
             before, _, last = steps.rpartition("; ")
             if kept:
                 places[steps] = (x, y)
-                marks.append(text(x + 7, y + 3, last, colors[verdict]))
+                marks += label(x + 7, y + 4, last, colors[verdict])
             marks.insert(0, line_between(places[before], (x, y), colors[verdict] if kept else "#ddd"))
             marks.append(f'<circle cx="{x:.0f}" cy="{y:.1f}" r="{4 if kept else 2}" fill="{colors[verdict]}"/>')
-    marks.append(text(0, 110, "1 3 4 5", DARK))
-    write("tree_of_thought", 800, 250, marks)
+    marks += label(2, 136, "1 3 4 5", DARK)
+    legend = [("rated by the model:", DARK), *colors.items(), ("large: kept, small: pruned", DARK)]
+    for place, (words, color) in enumerate(legend):
+        marks.append(text(20 + 6.8 * sum(len(before) + 2 for before, _ in legend[:place]), 16, words, color))
+    write("tree_of_thought", 820, 280, marks)
 
 
 def recursion(reference: Reference) -> None:
@@ -68,18 +71,21 @@ def recursion(reference: Reference) -> None:
     recursion.solve(QUESTIONS[DEFAULT])
     print(f"recursion: {run('recursion_of_thought').output.splitlines()[-1]}")
     sizes = [len(reference.encode(context)) for context in recursion.contexts]
-    total, marks, x, sum_ = sum(sizes), [], 40.0, 0
-    scale_x, scale_y = 520 / total, 150 / total
+    total, marks, x, sum_ = sum(sizes), [], 20.0, 0
+    scale_x, scale_y, base = 520 / total, 150 / total, 190
     for size in sizes:
-        marks.append(box(x, 170 - size * scale_y, size * scale_x - 1, size * scale_y, BLUE))
-        marks.append(line_between((x, 170 - sum_ * scale_y), (x + size * scale_x, 170 - (sum_ + size) * scale_y), RED))
+        marks.append(box(x, base - size * scale_y, size * scale_x - 1, size * scale_y, BLUE))
+        to = (x + size * scale_x, base - (sum_ + size) * scale_y)
+        marks.append(line_between((x, base - sum_ * scale_y), to, RED))
         x, sum_ = x + size * scale_x, sum_ + size
     marks += [
-        text(60, 30, "tokens in the context: all in one (line), each question in its own (boxes)", DARK),
-        text(565, 25, f"{total}", RED),
-        text(565, 170 - max(sizes) * scale_y, f"{max(sizes)}", BLUE),
+        text(20, 16, "tokens in the context", DARK),
+        text(20, 34, "all questions in one", RED),
+        text(20, 50, "each question in its own", BLUE),
+        text(546, base + 4 - total * scale_y, f"{total}", RED),
+        text(546, base + 4 - max(sizes) * scale_y, f"{max(sizes)}", BLUE),
     ]
-    write("recursion_of_thought", 620, 180, marks)
+    write("recursion_of_thought", 580, 200, marks)
 
 
 def graph(reference: Reference) -> None:
@@ -97,16 +103,12 @@ def graph(reference: Reference) -> None:
         x = 50 + 110 * place
         for column, (count, color) in enumerate(((plain, LIGHT), (exact, BLUE))):
             high = 110 * count / LISTS
-            marks.append(box(x + 34 * column, 140 - high, 30, high, color))
-            marks.append(text(x + 34 * column + 8, 136 - high, str(count), color))
-        marks.append(text(x + 24, 156, str(length), DARK))
+            marks.append(box(x + 34 * column, 155 - high, 30, high, color))
+            marks.append(text(x + 34 * column + 15 - 3.3 * len(str(count)), 151 - high, str(count), color))
+        marks.append(text(x + 32 - 3.3 * len(str(length)), 171, str(length), DARK))
     marks += [text(480, 60, "at once", LIGHT), text(480, 80, "graph of thought", BLUE)]
-    write("graph_of_thought", 600, 165, marks)
+    write("graph_of_thought", 610, 180, marks)
     print(f"graph: {run('graph_of_thought', '--digits', DIGITS).cost}")
-
-
-def exact_ones(answers: list[list[str]], lists: list[list[str]]) -> int:
-    return sum(answer == sorted(given) for answer, given in zip(answers, lists, strict=True))
 
 
 async def sort_all(lists: list[list[str]]) -> list[list[str]]:
@@ -123,17 +125,17 @@ def skeleton(reference: Reference) -> None:
     scale, marks = 560 / in_a_row.cost.steps, []
     after = 0
     for row, length in enumerate(lengths):
-        y = 24 + 16 * row
+        y = 40 + 16 * row
         marks.append(box(20 + outline * scale, y, length * scale, 6, BLUE))
         marks.append(box(20 + (outline + after) * scale, y + 7, length * scale, 6, LIGHT))
         after += length + 1
-    marks.insert(0, box(20, 24, outline * scale - 1, 16 * len(lengths) - 3, DARK))
+    marks.insert(0, box(20, 40, outline * scale - 1, 16 * len(lengths) - 3, "#ddd"))
     marks += [
-        text(22, 16, "skeleton", DARK),
-        text(30 + outline * scale, 16, f"points side by side: {side_by_side.cost.steps} steps", BLUE),
-        text(340, 16, f"one after the other: {in_a_row.cost.steps} steps", LIGHT),
+        text(26, 44 + 8 * len(lengths), "skeleton", DARK),
+        text(20 + outline * scale, 16, f"points side by side: {side_by_side.cost.steps} steps in all", BLUE),
+        text(20 + outline * scale, 31, f"points one after the other: {in_a_row.cost.steps} steps in all", LIGHT),
     ]
-    write("skeleton_of_thought", 600, 30 + 16 * len(lengths), marks)
+    write("skeleton_of_thought", 600, 50 + 16 * len(lengths), marks)
 
 
 def box(x: float, y: float, width: float, height: float, color: str) -> str:
@@ -147,6 +149,11 @@ def line_between(one: tuple[float, float], other: tuple[float, float], color: st
 
 def text(x: float, y: float, words: str, color: str) -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" fill="{color}">{re.sub("<", "&lt;", words)}</text>'
+
+
+def label(x: float, y: float, words: str, color: str) -> list[str]:
+    """Text that can be read over lines."""
+    return [box(x - 2, y - 10, 6.8 * len(words) + 2, 13, "#fff"), text(x, y, words, color)]
 
 
 def write(name: str, width: int, height: int, marks: list[str]) -> None:
