@@ -75,6 +75,7 @@ class Agent:
         """Until the coordinator ends, and this program with it."""
         with get_auto_model().create_context() as prompt, subscribe(f"{self.swarm}/{self.role}") as messages:
             await prompt.system(self.system)
+            prompt.hidden_states()  # run it now, all roles together, and not when the first message is there
             self.tell("events", kind="ready")
             async for message in messages:
                 await self.handle(prompt, json.loads(message))
