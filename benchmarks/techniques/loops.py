@@ -60,32 +60,34 @@ def over_transformers(loop: Loop) -> Side:
 
 
 class Together:
-    """Holds requests back until nobody has another one to make."""
+    """Holds requests back until nobody has another one to make, then runs those of a kind as one `generate`."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._waiting: dict[tuple[int, str], list[tuple[str, asyncio.Future[str]]]] = {}
-        self._asked = 0
+        self._waiting: dict[tuple[int, str], list[str]] = {}  # prompts by limit and stop
+        self._turn: asyncio.Task[dict[tuple[int, str], list[str]]] | None = None  # answers what waits
 
     async def __call__(self, prompt: str, max_tokens: int, stop: str = "") -> str:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault((max_tokens, stop), []).append((prompt, answer))
-        self._asked += 1
+        kind = max_tokens, stop
+        prompts = self._waiting.setdefault(kind, [])
+        prompts.append(prompt)
+        place = len(prompts) - 1
+        if self._turn is None:
+            self._turn = asyncio.create_task(self._answers())
+        return (await self._turn)[kind][place]
+
+    async def _answers(self) -> dict[tuple[int, str], list[str]]:
         await self._all_asked()
-        self._answer()
-        return await answer
+        waiting, self._waiting, self._turn = self._waiting, {}, None
+        return {kind: self._generate(prompts, *kind) for kind, prompts in waiting.items()}
 
     async def _all_asked(self) -> None:
-        asked, idle = self._asked, 0
+        asked, idle = 0, 0
         while idle < IDLE:
             await asyncio.sleep(0)
-            asked, idle = (asked, idle + 1) if asked == self._asked else (self._asked, 0)
+            now = sum(map(len, self._waiting.values()))
+            asked, idle = now, idle + 1 if now == asked else 0
 
-    def _answer(self) -> None:
-        """Run all that waits; whoever comes second finds nothing."""
-        waiting, self._waiting = self._waiting, {}
-        for (max_tokens, stop), requests in waiting.items():
-            options = {"stop_strings": stop, "tokenizer": self._bench.tokenizer} if stop else {}
-            texts = self._bench.generate([prompt for prompt, _ in requests], max_tokens, **options)
-            for (_, answer), text in zip(requests, texts, strict=True):
-                answer.set_result(text)
+    def _generate(self, prompts: list[str], max_tokens: int, stop: str) -> list[str]:
+        options = {"stop_strings": stop, "tokenizer": self._bench.tokenizer} if stop else {}
+        return self._bench.generate(prompts, max_tokens, **options)
