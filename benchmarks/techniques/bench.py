@@ -80,14 +80,21 @@ class Bench:
 
     def generate(self, prompts: Sequence[str], max_tokens: int, **options: Any) -> list[str]:
         """transformers' `generate`, all prompts in one batch (padded on the left); greedy unless told otherwise."""
-        tokenizer = self.tokenizer
-        batch = tokenizer(
-            list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
-        )
+        return self.go_on(self.batch(prompts), max_tokens, **options)
+
+    def go_on(self, batch: Any, max_tokens: int, **options: Any) -> list[str]:
+        """The same for a `batch`. options: `model` is another one than ours, the rest is `generate`'s."""
         given = {"do_sample": False, "max_new_tokens": max_tokens} | options
+        model = given.pop("model", self.transformer)
         with torch.no_grad():
-            out = self.transformer.generate(batch.input_ids, attention_mask=batch.attention_mask, **given)
-        return tokenizer.batch_decode(out[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+            out = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], **given)
+        return self.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    def batch(self, texts: Sequence[str]) -> Any:
+        """`input_ids` and `attention_mask`, [texts, tokens], padded on the left."""
+        return self.tokenizer(
+            list(texts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        )
 
     def chat(self, *turns: str, system: str = "") -> str:
         """The prompt of turns of the user and, between them, of the assistant, in the model's template."""

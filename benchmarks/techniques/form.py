@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 Side = Callable[["Bench", int], Awaitable[list[str]]]
 """Does the work of so many clients, all at once, and returns the answer of each. Clients may ask different things."""
 
+Cached = Callable[["Bench", int], int]
+"""How many tokens of so many clients are in a cache, so that our server is not to run them."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -29,3 +32,4 @@ class Technique:
     name: str
     ours: Side
     baselines: Mapping[str, Baseline]
+    cached: Cached | None = None  # the first baseline is one that has our server run these too

@@ -43,7 +43,10 @@ async def compare(bench: Bench, technique: Technique, clients: int, rounds: int)
         for name in order[number % len(order) :] + order[: number % len(order)]:
             samples[name].append(await take(bench, sides[name], clients))
     measured = {name: taken[1:] for name, taken in samples.items()}
-    return [row(technique, name, clients, taken, measured[OURS]) for name, taken in measured.items()]
+    rows = [row(technique, name, clients, taken, measured[OURS]) for name, taken in measured.items()]
+    if technique.cached is not None:
+        rows[0]["tokens_new"] = rows[1]["tokens_run"] - technique.cached(bench, clients)
+    return rows
 
 
 def row(technique: Technique, name: str, clients: int, taken: list[Sample], ours: list[Sample]) -> dict[str, Any]:
