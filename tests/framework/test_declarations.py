@@ -169,6 +169,7 @@ def check(annotation, value):
         (Mask, {1: True}, "expected a mask"),
         (Mask, "10", "expected a mask"),
         (Mask, [2], "made of True and False"),
+        (Mask, [bytearray([0, 1]), bytearray([0, 2])], "made of True and False"),
         (Mask, [[True], 5], "made of True and False"),
         (Mask, [[True], [True, False]], "differ in length"),
         (Mask, Mask(2, 2, b"111"), "mask of 2x2 carries 3 values"),
@@ -189,6 +190,7 @@ def test_a_wrong_value_is_refused_with_the_name_of_the_argument(annotation, valu
         (U32 | None, None, None), (bytes, bytearray(b"x"), b"x"), (str, "ä", "ä"), (Note, {"text": "x"}, Note("x")),
         (Mask, [True, 0], Mask(1, 2, b"\x01\x00")), (Mask, [], Mask(1, 0, b"")), (Mask, [[], []], Mask(2, 0, b"")),
         (Mask, [[1, 0], (False, True)], Mask(2, 2, b"\x01\x00\x00\x01")), (Mask, b"\x01\x00", Mask(1, 2, b"\x01\x00")),
+        (Mask, [bytearray([1, 0]), b"\x00\x01"], Mask(2, 2, b"\x01\x00\x00\x01")),
         (Mask, Mask(1, 2, b"\x05\x00"), Mask(1, 2, b"\x01\x00")),
     ],
 )  # fmt: skip

@@ -301,7 +301,7 @@ def test_a_mask_is_packed_into_what_the_server_would_have_made_of_it(mask):
     assert [data[n // 8] >> n % 8 & 1 for n in range(rows * cols)] == list(expected.data)
 
 
-@pytest.mark.parametrize("mask", ["x", 5, [2], [[1], [1, 1]], [None], [["a"]], {1}, Mask(1, 2, b"\1")])
+@pytest.mark.parametrize("mask", ["x", 5, [2], [b"\0\2"], [[1], [1, 1]], [None], [["a"]], {1}, Mask(1, 2, b"\1")])
 def test_a_wrong_mask_is_refused_in_the_words_of_the_server(mask):
     with pytest.raises(ServerArgumentError) as expected:
         Mask.of(mask, "m")
