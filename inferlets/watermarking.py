@@ -90,8 +90,8 @@ class Watermark:
         green, factor = self.green(before), math.exp(self.delta)
         weights = [p * factor if token in green else p for token, p in zip(dist.ids, dist.probs, strict=True)]
         total = sum(weights) + dist.rest
-        best = sorted(zip(weights, dist.ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
-        return Dist([token for _, token in best], [weight / total for weight, _ in best], dist.rest / total)
+        order = sorted(range(len(weights)), key=weights.__getitem__, reverse=True)
+        return Dist([dist.ids[at] for at in order], [weights[at] / total for at in order], dist.rest / total)
 
     def count(self, tokens):
         """How many different pairs of tokens there are whose second one is green, and how many at all."""
@@ -109,8 +109,11 @@ def without(tokens):
     """A constraint: never one of these."""
 
     def constrain(dist, _):
-        kept = [(token, p) for token, p in zip(dist.ids, dist.probs, strict=True) if token not in tokens]
-        mass = sum(p for _, p in kept) + dist.rest
-        return Dist([token for token, _ in kept], [p / mass for _, p in kept], dist.rest / mass)
+        ids, probs = list(dist.ids), list(dist.probs)
+        for token in set(tokens).intersection(ids):
+            at = ids.index(token)
+            del ids[at], probs[at]
+        mass = sum(probs) + dist.rest
+        return Dist(ids, [p / mass for p in probs], dist.rest / mass)
 
     return constrain
