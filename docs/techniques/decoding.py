@@ -83,7 +83,7 @@ def pages_of_beams(width: int) -> tuple[int, Cost]:
 def refresh(name: str, table: list[list[str]]) -> None:
     """Write outputs and table into the page."""
     page = HERE / f"{name}.md"
-    text = re.sub(r"\$ pie-core run (.*)\n(?:(?!```).*\n)*", printed, page.read_text())
+    text = re.sub(r"\$ pie-core run (.*)\n(?:(?!```|\$ ).*\n)*", printed, page.read_text())
     head, *rows = [f"| {' | '.join(row)} |" for row in table]
     lines = "\n".join([head, "|---" * len(table[0]) + "|", *rows])
     text = re.sub(r"(<!-- counted -->\n)(?:.*\n)*?(<!-- end -->)", rf"\g<1>{lines}\n\g<2>", text)
