@@ -51,17 +51,17 @@ async def main():
     check(sink, window, model)
     with model.create_context() as context:
         context.attention = first_and_last(sink, window)
+        end = ()  # of the turn before
         for question in options["questions"].strip().splitlines() * options["rounds"]:
             turn = render_chat(model.prompt_template, [{"role": "user", "content": question}])
-            roll(context, tokenize(context.queue, turn), window, sink)
-            answer = []
+            roll(context, [*end, *tokenize(context.queue, turn)], window, sink)
+            answer, end = [], model.eos_tokens[:1]
             while len(answer) < options["max_tokens"]:
                 token = (await context.next_dist(1)).max_index()
                 if token in model.eos_tokens:
                     break
                 answer.append(token)
                 roll(context, [token], window, sink)
-            roll(context, model.eos_tokens[:1], window, sink)
             held = json.loads(debug_query(context.queue, "space"))["kvpage"]
             print(f"{question} {detokenize(context.queue, answer)} [{held} pages]")
 

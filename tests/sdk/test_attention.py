@@ -118,7 +118,7 @@ def test_pages_that_are_seen_no_more_are_dropped_and_nothing_changes():
         """
         context.attention = last_six
         context.fill_tokens(tokens[:25])                            # the last one sees 19 to 24
-        assert context.drop_masked_pages() == 4 and pages() == 2    # it was not run yet: two pages hold 16 to 23
+        assert context.drop_masked_pages() == 4 and pages() == 3    # which hold 16 to 24
         with context.fork() as child:
             assert await state(child) == await by_hand(tokens[:25], last_six)
         assert await state(context) == await by_hand(tokens[:25], last_six)

@@ -19,9 +19,9 @@ def stream(
 ) -> tuple[Stream, list[str]]:
     """What the program must have run, given what it was told, and the answers."""
     text, answers, left = Stream(2048, window, sink), [], list(looks)
-    end = reference.tokenizer.eos_token_id
+    end, ended = reference.tokenizer.eos_token_id, list[int]()
     for question in questions:
-        text.append(reference.encode(reference.chat(question)))
+        text.append([*ended, *reference.encode(reference.chat(question))])
         answer: list[int] = []
         while len(answer) < most:
             text.ask()
@@ -30,7 +30,7 @@ def stream(
                 break
             answer.append(best)
             text.append([best])
-        text.append([end])
+        ended = [end]
         answers.append(reference.decode(answer))
     assert not left
     return text, answers
@@ -69,6 +69,11 @@ def test_a_chat_of_a_hundred_windows_stays_in_its_pages(reference: Reference) ->
     held = [look.pages for look in looks]
     assert max(held) == max(held[: len(held) // 10]) == 5  # of 8 tokens: one with the sink, four with the window
     assert_told(looks, text.logits(reference, lambda tokens: with_sink(tokens, sink, window)))
+
+
+def test_a_turn_that_fits_the_window_takes_no_pass_of_its_own() -> None:
+    ran, looks = watch("attention_sink", "--rounds", "1", page_size=16)
+    assert ran.cost.forwards == len(looks)
 
 
 def test_the_default_chat_is_answered_right_although_its_beginning_is_forgotten() -> None:

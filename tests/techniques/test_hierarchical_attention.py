@@ -47,11 +47,12 @@ def test_every_distribution_is_transformers_under_the_mask(
 
 
 def test_the_answer_is_right_on_a_part_of_the_pages(reference: Reference) -> None:
-    """Each token is run once, and what is neither selected nor a summary nor recent is freed."""
+    """Each token is run once, the prompt in one pass; what is neither selected nor a summary nor recent is freed."""
     ran, looks = watch("hierarchical_attention", "--text", "".join(FACTS))
     assert ran.output.splitlines()[-1] == "Grace has a horse."
     prompt = reference.encode("".join(FACTS) + "\nQuestion: What does Grace have?\nAnswer:")
     assert ran.cost.tokens == len(prompt) + len(looks) - 1
+    assert ran.cost.forwards == len(looks)
     assert looks[0].pages < -(-len(prompt) // 8) * 2 / 3
 
 

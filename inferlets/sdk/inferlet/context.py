@@ -191,9 +191,12 @@ class Context:
         self._table.hide(self._hidden, chosen)
 
     def drop_masked_pages(self) -> int:
-        """Free for good the pages whose tokens are all hidden or unseen by the last token and the next; how many."""
+        """Free for good the pages whose tokens are all hidden or unseen by the last token and the next; how many.
+
+        All tokens are run for it, in as few passes as may be.
+        """
         self._check_open()
-        self._run(len(self.tokens) - 1)
+        self._run(len(self.tokens))
         last = max(len(self.tokens) - 1, 0)
         seen = [range(last)] if self.attention is None else [*self.attention(last), *self.attention(last + 1)]
         return self._table.drop_unless(lambda at: at not in self._hidden and any(at in span for span in seen), last)
