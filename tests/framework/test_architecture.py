@@ -109,7 +109,8 @@ def test_a_plugin_depends_on_no_other_but_for_public_trait_declarations(path):
             assert not any(part.startswith("_") for part in rest), f"{path} imports {module}"
 
 
-NAMES = {"forward", "input_text", "input_image", "tokenize", "output_text", "allocate", "torch", "triton", "pico"}
+TRAITS = {"forward", "input_text", "input_image", "tokenize", "output_text", "allocate"}
+NAMES = TRAITS | {"torch", "triton", "pico", "pico-vl"}
 
 
 def docstrings(tree):
