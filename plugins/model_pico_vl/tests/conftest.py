@@ -11,7 +11,7 @@ import pytest
 
 PLUGINS = Path(__file__).parents[2]
 TRAINING = Path(__file__).parents[1] / "training"
-NAMES = ["model", "rows", "steps", "supply", "optimizers", "pictures", "packing", "pico"]
+NAMES = ["model", "examples", "rows", "steps", "supply", "optimizers", "pictures", "packing", "pico"]
 
 
 @pytest.fixture(scope="module")

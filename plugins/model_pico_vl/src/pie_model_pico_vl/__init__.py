@@ -4,6 +4,9 @@ from pathlib import Path
 
 from pie_core import ModelSpec, hookimpl
 
+EXAMPLES = Path(__file__).parent / "examples"
+"""A folder of small PNG files to show the model: shapes, crowd, number, chart, and before and after."""
+
 
 @hookimpl
 def pie_model() -> ModelSpec:
