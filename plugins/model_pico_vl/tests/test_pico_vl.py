@@ -153,3 +153,9 @@ def test_the_examples_are_unseen_and_are_read_right(training: Any, answers: Any)
 
 def test_a_text_alone_is_answered_as_by_pico(answers: Any) -> None:
     assert answers([([], "What is the capital of France?")]) == ["The capital of France is Paris."]
+
+
+def test_the_readme_shows_how_to_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == code.rsplit("# ", 1)[1]
