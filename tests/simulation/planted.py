@@ -529,12 +529,6 @@ BUGS = [
         "wave.chained = False",
     ),
     Planted(
-        "what a failed command left is not moved",
-        "pie_core/inference/device.py",
-        "if failed and batch.kind not in (SwapOut, SwapIn):",
-        "if failed:",
-    ),
-    Planted(
         "the last wave is taken for the one that is done",
         "pie_core/control/layer.py",
         "        wave = self._in_flight.popleft()\n",
