@@ -11,6 +11,7 @@ import structlog
 from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import ANY, Backend, Foundation, HandlerSpec
+from pie_core.inference.staging import Stage, StageMethod, stage_route
 from pie_core.inference.swapping import swap_routes
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
 from pie_core.resource import HostResource, Resource
@@ -143,6 +144,7 @@ class Realization:
     calls: dict[str, type[Call]] = field(default_factory=dict)
     routes: dict[type[Command], Callable[[Sequence[Any]], Sequence[Any] | None]] = field(default_factory=dict)
     answers: dict[type[Query], Callable[[Any], Any]] = field(default_factory=dict)
+    stages: dict[type[Command], StageMethod] = field(default_factory=dict)  # of commands that are staged
     capacity: dict[type[Resource], int] = field(default_factory=dict)  # the backend's pools and those of the host
     closers: list[Callable[[], object]] = field(default_factory=list)  # of handlers that hold something
 
@@ -198,6 +200,8 @@ def realize(registry: Registry, specs: Sequence[HandlerSpec], backend_name: str,
         if name in handlers:
             realization.traits[name] = trait
             _resolve(trait, handlers[name], realization)
+    if realization.stages:
+        realization.routes[Stage] = stage_route(realization.stages)
     if backend.swapper is not None:
         realization.routes |= swap_routes(backend.swapper)
     return realization
@@ -267,6 +271,12 @@ def _check_methods(trait: Trait, handler: object) -> None:
         name = call.signature().name
         if issubclass(call, Command | Query) and not callable(getattr(handler, name, None)):
             raise PluginError(f"{type(handler).__qualname__} has no method {name!r}")
+        if _is_staged(call) and not callable(getattr(handler, f"stage_{name}", None)):
+            raise PluginError(f"{type(handler).__qualname__} has no method 'stage_{name}'")
+
+
+def _is_staged(call: type[Call]) -> bool:
+    return issubclass(call, Command) and call.staged
 
 
 def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
@@ -278,5 +288,7 @@ def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
         realization.calls[name] = call
         if issubclass(call, Command):
             realization.routes[call] = getattr(handler, name)
+            if call.staged:
+                realization.stages[call] = getattr(handler, f"stage_{name}")
         elif issubclass(call, Query):
             realization.answers[call] = getattr(handler, name)

@@ -70,6 +70,11 @@ def _check_company(trait: Trait, command: type[Command], host: type[Command]) ->
 
 def _check_place(trait: Trait, command: type[Command]) -> None:
     """The device and the host do not wait for each other's launches, so neither writes what the other one does."""
+    if command.staged and command.place == "host":
+        raise DeclarationError(
+            f"trait {trait.name!r}: {call_name(command)} is staged and runs on the host, which is one thing too many; "
+            "leave `staged` or `place` out"
+        )
     for parameter in command.signature().parameters:
         kind, access = parameter.type.resource, parameter.type.access
         if kind is None or access not in (Access.READ, Access.WRITE):

@@ -1,4 +1,4 @@
-"""Commands that run on the host, beside the device: who is next on a thread of the host."""
+"""Commands that run on the host, beside the device, and what staged ones have to do there: who is next on a thread."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class HostWork:
             submission = line.popleft()
             if not line:
                 del self._lines[space]
-            if not submission.done and not self._refuse(submission):
+            if submission.wanted and not self._refuse(submission):
                 return submission
         return None
 
@@ -69,6 +69,6 @@ class HostWork:
         self._at_work.discard(space)
         if (line := self._lines.pop(space, None)) is not None:
             self._lines[space] = line  # behind everyone else's
-        if not submission.done:
+        if submission.wanted:
             self._done(submission, result, error)
         self._start()

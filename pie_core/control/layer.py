@@ -22,7 +22,7 @@ from pie_core.control.pool import Pool
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.statistics import Statistics
-from pie_core.control.submission import Submission
+from pie_core.control.submission import Staging, Submission
 from pie_core.control.swapping import Transfer
 from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, PieError, TerminatedError, nearest
@@ -96,6 +96,7 @@ class ControlLayer:
         )
         self._backlog = Backlog()
         self._host_work = HostWork(device, self._refuse, self._worked)
+        self._unstaged = 0  # commands that wait and whose part on the host has failed
         self._last_handle = 0
         self._sequence = count(1)
         self._arrivals = count(1)
@@ -172,6 +173,8 @@ class ControlLayer:
         link(submission)
         queue.enter(submission)
         self._enqueued += 1
+        if command.staged:
+            self._host_work.add(Staging(submission))
         space.active_at = submission.enqueued_at
         if space.swapped:
             self.memory.recall(space)
@@ -270,7 +273,7 @@ class ControlLayer:
         refuse = None
         if due:
             self._looks = 0
-            refuse = self._refuse if self._poison.by_id else None
+            refuse = self._refuse if self._poison.by_id or self._unstaged else None
             wave.batches += form_wave(self._backlog, self._batch_limit, refuse).batches
         if wave.batches:
             wave.launched_at = self._environment.now()
@@ -297,7 +300,9 @@ class ControlLayer:
         """A command of the host has run. What waits for it may go on only now: threads keep no order."""
         self._enqueued_at_last_look = -1  # as after a wave
         self.statistics.worked(submission, self._environment.now())
-        if error is None:
+        if isinstance(submission, Staging):
+            self._staged(submission, error)
+        elif error is None:
             for successor in unblock(submission):
                 if not successor.done:
                     self._ready(successor)
@@ -306,6 +311,14 @@ class ControlLayer:
             self._fail(submission, error)
         self.memory.grant()
         self._look()
+
+    def _staged(self, stage: Staging, error: PieError | None) -> None:
+        """The part on the host has run. One that failed still takes its turn: what is behind it counts on that."""
+        if error is not None:
+            stage.of.error = error
+            self._unstaged += 1
+        for submission in unblock(stage):
+            self._ready(submission)
 
     def _complete(self, batch: Batch[Any]) -> None:
         for place, submission in enumerate(batch.entries):
@@ -327,6 +340,7 @@ class ControlLayer:
 
     def _fail(self, submission: Submission, error: PieError) -> None:
         """A command failed, or will never run: what it should have written is poisoned, its successors go on."""
+        self._unstaged -= submission.error is not None
         submission.done, submission.error = True, error
         self._poison.spread(submission)
         if not submission.launched:
@@ -338,7 +352,7 @@ class ControlLayer:
         submission.ticket.fail(error)
 
     def _refuse(self, submission: Submission) -> bool:
-        error = self._poison.error_for(submission)
+        error = submission.error or self._poison.error_for(submission)
         if error is None:
             self._poison.heal(submission)
             return False

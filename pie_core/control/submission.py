@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pie_core.control.ticket import Ticket
+from pie_core.inference.staging import Stage
 
 if TYPE_CHECKING:
     from pie_core.command import Command
@@ -71,6 +72,27 @@ class Submission(Node):
         self.barriers: list[Barrier] | None = None
         self.done = False
         self.error: PieError | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is still to run."""
+        return not self.done
+
+
+class Staging(Submission):
+    """What runs on the host for a command before it may run on the device. It is in no queue, and holds nothing."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Submission) -> None:
+        super().__init__(Stage(of.command), of.queue, of.seq, (), (), of.enqueued_at)
+        self.of = of
+        self.block(of)
+
+    @property
+    def wanted(self) -> bool:
+        """See `Submission.wanted`; its command may have been dropped meanwhile."""
+        return not self.of.done
 
 
 class Barrier:

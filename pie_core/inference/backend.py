@@ -22,6 +22,9 @@ The methods of commands of the host (`Command.place`) get batches of one, on sev
 touch the same resource. What a resource of the host holds is theirs. They must end within a second or so whatever a
 program passes them: a thread cannot be stopped.
 
+A command that is `staged` has a second method, `stage_NAME(command)`, called before with the command alone on a thread
+of the host, under the same rules; it may fill in planned fields of the command.
+
 Query methods run on the control thread between commands: they must be quick and must not touch the device.
 
 A backend may also offer a `Swapper`, which moves resources to host memory and back. With it the contention policy can

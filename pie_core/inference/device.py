@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from pie_core.command import Command
+from pie_core.command import Command, Place
 from pie_core.errors import DeviceError, PieError
+from pie_core.inference.staging import Stage
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Entry, Wave
 
@@ -78,7 +79,7 @@ class WaveRunner:
         try:
             return _answers(self._routes[type(command)], [command])[0], None
         except BaseException as error:  # there is nobody else whom a thread could tell, and extensions raise odd ones
-            return None, _device_error(command, error)
+            return None, _device_error(command.of if isinstance(command, Stage) else command, error, "host")
 
     def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
         results = batch.results = [None] * len(batch.entries)
@@ -128,11 +129,11 @@ def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
     return False
 
 
-def _device_error(command: Command, error: BaseException) -> PieError:
+def _device_error(command: Command, error: BaseException, place: Place = "device") -> PieError:
     if isinstance(error, PieError):
         return error
     log.error("command.failed", call=type(command).__name__, traceback="".join(traceback.format_exception(error)))
-    name, place = command.signature().name, command.place
+    name = command.signature().name
     wrapped = DeviceError(f"{name} failed on the {place}: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
