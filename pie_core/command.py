@@ -97,9 +97,9 @@ class Command(Call):
     `heavy`   one launch costs about the same whatever its size (a forward pass): batching waits for company among the
               commands that can be made ready first, and a wave holds one batch of it.
     `staged`  it has a part for the host: as soon as it is enqueued the handler's method `stage_NAME` is called with it
-              alone, on a thread of the host, and only then may the device have it. For what takes too long for the other
-              threads and concerns no other command (decoding a picture): what it makes is put into a planned field. If
-              it raises, the command fails and never runs.
+              alone, on a thread of the host, and only then may the device have it. For what takes too long for the
+              other threads and concerns no other command (decoding a picture): what it makes is put into a planned
+              field. If it raises, the command fails and never runs.
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
               detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
               holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has

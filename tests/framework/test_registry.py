@@ -465,8 +465,10 @@ def launch(source, registry=None, handlers=None):
 
 
 def test_a_program_that_needs_more_is_refused_with_what_it_needs_what_there_is_and_what_would_help():
+    installed = load_registry(Selection()).traits
+    registry = Registry([trait for name, trait in installed.items() if name != "input_image"])
     with pytest.raises(TraitError) as caught:
-        launch(PROGRAM.format(traits='"input_image", "forward", "telepathy"'))
+        launch(PROGRAM.format(traits='"input_image", "forward", "telepathy"'), registry)
     message = str(caught.value)
     assert "program 'test' needs input_image, telepathy, which model 'fake' does not have" in message
     assert "it has: allocate, forward, input_text, output_text, tokenize" in message

@@ -1,0 +1,1 @@
+"""Trait `input_image`. Importing the package loads no image library."""
