@@ -88,12 +88,15 @@ class Application:
         arguments: Sequence[str] = (),
         user: str = "local",
         capabilities: Capabilities | None = None,
+        blobs: Sequence[bytes] = (),
     ) -> Inferlet:
         """Start a program. Raises `PieError` if it cannot start; nothing is left behind then.
 
         capabilities: all that this launch allows, of what the server does; None: everything that it does.
+        blobs: for its `receive_blob()`, there before it begins.
         """
-        return await self._start(program, arguments, user, grant(self._capabilities, capabilities), self.limits)
+        granted = grant(self._capabilities, capabilities)
+        return await self._start(program, arguments, user, granted, self.limits, blobs=blobs)
 
     async def launch_child(
         self, program: Program, arguments: Sequence[str], parent: Inferlet, outbox: Child
@@ -110,8 +113,9 @@ class Application:
         limits: Limits,
         parent: Inferlet | None = None,
         outbox: Child | None = None,
+        blobs: Sequence[bytes] = (),
     ) -> Inferlet:
-        self._check_sizes(program, arguments)
+        self._check_sizes(program, arguments, blobs)
         tier = self._tier_of(outbox)
         prepared = await tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
@@ -135,6 +139,8 @@ class Application:
             outbox,
             sandboxed=outbox is not None and outbox.sandboxed,
         )
+        for blob in blobs:
+            inferlet.deliver(blob)
         self.inferlets[inferlet.id] = inferlet
         task = asyncio.create_task(self._live(inferlet, tier), name=f"inferlet-{inferlet.id}", context=Context())
         self._running[inferlet.id] = task
@@ -239,7 +245,7 @@ class Application:
         exports = ExportLimits(inferlet.limits.exported_names, inferlet.limits.exported_pages)
         return self.models[model].layer.open(inferlet.id, inferlet.user, quota, exports)
 
-    def _check_sizes(self, program: Program, arguments: Sequence[str]) -> None:
+    def _check_sizes(self, program: Program, arguments: Sequence[str], blobs: Sequence[bytes]) -> None:
         size, most = len(program.source.encode()), self.limits.program_bytes
         if program.wasm is not None:
             size, most = len(program.wasm), self.limits.component_bytes
@@ -248,6 +254,9 @@ class Application:
         size = sum(len(argument.encode()) for argument in arguments)
         if size > self.limits.message_bytes:
             raise ArgumentError(f"{size} bytes of arguments; {self.limits.message_bytes} are allowed")
+        size = sum(map(len, blobs))
+        if size > self.limits.message_bytes:
+            raise ArgumentError(f"{size} bytes of blobs at launch; {self.limits.message_bytes} are allowed")
 
     def _check_traits(self, name: str, program: Prepared) -> None:
         """Refuse a program that no loaded model can serve, in one message."""

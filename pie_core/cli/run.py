@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,14 @@ class RunCommand(PieCommand):
     help="A model plugin or checkpoint directory.  [default: the only one, or the default among several]",
 )
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
+@click.option(
+    "--blob",
+    "blob_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file, a picture say, for the program's receive_blob(); may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 @core_options
 @click.pass_context
@@ -50,6 +59,7 @@ def run(
     server: str | None,
     model: str | None,
     interactive: bool,
+    blob_files: tuple[Path, ...],
     as_json: bool,
     **core: Any,
 ) -> None:
@@ -66,12 +76,13 @@ def run(
     if program is None:
         raise click.UsageError("name a PROGRAM, or see the installed ones with --list", context)
     printer = JsonPrinter() if as_json else Printer()
+    blobs = [file.read_bytes() for file in blob_files]
     if server is not None:
         _refuse_core_options(context)
-        context.exit(asyncio.run(run_there(server, program, arguments, printer, interactive)))
+        context.exit(asyncio.run(run_there(server, program, arguments, blobs, printer, interactive)))
     chosen = settings(model, **core)
     checked = _check(program, arguments, chosen.selection, core["native"])
-    context.exit(asyncio.run(run_here(chosen, checked, arguments, printer, interactive)))
+    context.exit(asyncio.run(run_here(chosen, checked, arguments, blobs, printer, interactive)))
 
 
 def _check(what: str, arguments: tuple[str, ...], chosen: Selection, native: bool) -> Program:

@@ -21,14 +21,19 @@ INTERRUPTION = "interrupted"
 
 
 async def run_here(
-    settings: Settings, program: Program, arguments: Sequence[str], printer: Printer, interactive: bool
+    settings: Settings,
+    program: Program,
+    arguments: Sequence[str],
+    blobs: Sequence[bytes],
+    printer: Printer,
+    interactive: bool,
 ) -> int:
     """Load the model, run the program in this process; the exit code."""
     progress = LoadingProgress()
     with Interruption(early_code=INTERRUPTED) as interruption:
         async with Controller(settings, progress) as controller:
             application = controller.application
-            inferlet = await application.launch(program, arguments)
+            inferlet = await application.launch(program, arguments, blobs=blobs)
             progress.done()
             interruption.ask = lambda: application.stop(inferlet, INTERRUPTION)
             deliver_stdin(_deliver_to(inferlet), interactive)
@@ -38,13 +43,15 @@ async def run_here(
             return exit_code(inferlet.outcome)
 
 
-async def run_there(url: str, program: str, arguments: Sequence[str], printer: Printer, interactive: bool) -> int:
+async def run_there(
+    url: str, program: str, arguments: Sequence[str], blobs: Sequence[bytes], printer: Printer, interactive: bool
+) -> int:
     """Run the program on a server; the exit code."""
     from pie_core.client import Client
 
     with Interruption(early_code=INTERRUPTED) as interruption:
         async with Client(url) as client, task_group() as group:
-            inferlet = await client.launch(program, arguments)
+            inferlet = await client.launch(program, arguments, blobs=blobs)
             interruption.ask = lambda: group.create_task(inferlet.stop(INTERRUPTION))
             deliver_stdin(inferlet.send, interactive)
             async for event in inferlet:

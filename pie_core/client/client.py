@@ -69,6 +69,7 @@ class Client:
         program: str | Path | Program,
         arguments: Sequence[str] = (),
         *,
+        blobs: Sequence[bytes] = (),
         detach: bool = False,
         allow: p.Allow | None = None,
     ) -> RemoteInferlet:
@@ -76,7 +77,7 @@ class Client:
 
         A component is sent once: next time the server knows it. Raises `ProgramError`, `TraitError`, `ResourceError`.
         A detached inferlet goes on when the client leaves. `allow`: all that it may be granted; None: what the server
-        allows.
+        allows. `blobs`: for its `receive_blob()`, there before it begins.
         """
         sent = local_program(program)
         digest = None if sent is None or sent.wasm is None else await asyncio.to_thread(lambda: sent.digest)
@@ -88,6 +89,7 @@ class Client:
                 source=sent.source if sent and sent.wasm is None else None,
                 filename=sent.filename if sent else None,
                 arguments=list(arguments),
+                blobs=list(blobs),
                 detach=detach,
                 allow=allow,
                 digest=digest,

@@ -50,11 +50,13 @@ class SyncClient:
         program: str | Path | Program,
         arguments: Sequence[str] = (),
         *,
+        blobs: Sequence[bytes] = (),
         detach: bool = False,
         allow: Allow | None = None,
     ) -> SyncInferlet:
         """See `Client.launch`."""
-        return SyncInferlet(self, self.wait(self._client.launch(program, arguments, detach=detach, allow=allow)))
+        launched = self._client.launch(program, arguments, blobs=blobs, detach=detach, allow=allow)
+        return SyncInferlet(self, self.wait(launched))
 
     def attach(self, instance_id: str) -> SyncInferlet:
         """See `Client.attach`."""

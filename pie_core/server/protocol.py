@@ -49,8 +49,9 @@ class Launch(Request, frozen=True, tag="launch"):
 
     `digest` without a component is for one that the server may have already: BLAKE2b of its bytes, 32 bytes long, in
     hexadecimal. If it has not, it replies `Wanted`. Reply otherwise: `Launched`, then the events. `filename` is how
-    errors name the program. A program that is not `detach`ed is stopped when the connection ends. `allow` is all that
-    it may be granted; without it that is what the server allows.
+    errors name the program. `blobs` are for its `receive_blob()`, there before it begins. A program that is not
+    `detach`ed is stopped when the connection ends. `allow` is all that it may be granted; without it that is what the
+    server allows.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Launch(Request, frozen=True, tag="launch"):
     digest: str | None = None
     filename: str | None = None
     arguments: list[str] = []
+    blobs: list[bytes] = []
     detach: bool = False
     allow: Allow | None = None
 

@@ -151,7 +151,7 @@ class Session:
             return
         allowed = None if launch.allow is None else Capabilities.of(launch.allow.hosts, launch.allow.spawn)
         application = self._state.controller.application
-        inferlet = await application.launch(program, launch.arguments, capabilities=allowed)
+        inferlet = await application.launch(program, launch.arguments, capabilities=allowed, blobs=launch.blobs)
         if program.wasm is not None:
             self._state.uploaded.add(program.digest, program.wasm)
         if not launch.detach:

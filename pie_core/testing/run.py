@@ -69,8 +69,9 @@ async def run_inferlet(
     capabilities: Capabilities | None = None,
     services: Services | None = None,
     sandbox: Callable[[], Tier] | None = None,
+    blobs: Sequence[bytes] = (),
 ) -> Outcome:
-    """Run source text or a file to its end, delivering `messages` first.
+    """Run source text or a file to its end, delivering `messages` first; `blobs` are there before it begins.
 
     models: one `FakeBackend` unless given. tier: the trusted one unless given; it is closed afterwards.
     capabilities: what it may be granted; nothing unless given. sandbox: see `Application`.
@@ -82,7 +83,7 @@ async def run_inferlet(
             served, tier or NativeTier(), limits, capabilities=capabilities, services=services, sandbox=sandbox
         )
         async with application:
-            inferlet = await application.launch(_program(program), arguments)
+            inferlet = await application.launch(_program(program), arguments, blobs=blobs)
             for message in messages:
                 inferlet.deliver(message)
             return await _collect(inferlet.events)

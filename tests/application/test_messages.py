@@ -14,9 +14,9 @@ from pie_core.testing import run_inferlet
 from tests.impatient import IMPATIENT, SENT
 
 
-def run(body, messages=(), limits=None, arguments=()):
+def run(body, messages=(), limits=None, arguments=(), blobs=()):
     source = "import asyncio, json\nfrom inferlet import *\nasync def main():\n    " + "\n    ".join(body.splitlines())
-    return asyncio.run(run_inferlet(source, arguments, messages, limits=limits))
+    return asyncio.run(run_inferlet(source, arguments, messages, limits=limits, blobs=blobs))
 
 
 def finished(body, **how):
@@ -177,6 +177,12 @@ return json.dumps(order)""")
     assert outcome.ended.value == '[0, 0.01, 0.02, "refused", "refused", "refused", "refused"]'
 
 
+def test_blobs_of_the_launch_are_there_before_the_program_begins_and_no_other():
+    body = "while (blob := receive_blob()).done: send_blob(await blob)"
+    assert finished(body, blobs=[b"one", b"two"]).blobs == [b"one", b"two"]
+    assert finished(body).blobs == []
+
+
 # limits
 
 SMALL = Limits(message_bytes=10, outbox_messages=3, inbox_messages=2)
@@ -194,6 +200,18 @@ def test_what_is_too_large_is_an_error_and_is_not_sent(call):
 def test_what_fits_exactly_is_sent():
     outcome = finished("send('x' * 10); send('ä' * 5); send_blob(bytes(10))", limits=SMALL)
     assert outcome.messages == ["x" * 10, "ä" * 5] and outcome.blobs == [bytes(10)]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "kind", "says"),
+    [
+        ([bytes(11)], ArgumentError, "11 bytes of blobs at launch; 10 are allowed"),
+        ([b"1"] * 3, ResourceError, "blob inbox"),
+    ],
+)
+def test_blobs_that_are_too_much_are_refused_at_launch(blobs, kind, says):
+    with pytest.raises(kind, match=says):
+        run("pass", limits=SMALL, blobs=blobs)
 
 
 def test_a_result_that_is_too_large_is_a_failure_that_says_so():

@@ -30,6 +30,18 @@ def test_blobs_are_a_note_on_stderr(pie_core, programs):
     assert (done.stdout, done.stderr) == ("", "[blob of 5 bytes]\n")
 
 
+def test_files_are_blobs_of_the_launch(pie_core, tmp_path):
+    program, first, second = tmp_path / "sizes.py", tmp_path / "a.png", tmp_path / "b.png"
+    program.write_text("from inferlet import receive_blob\nasync def main():\n"
+                       "    print(await receive_blob(), await receive_blob())\n")  # fmt: skip
+    first.write_bytes(b"\x89PNG")
+    second.write_bytes(b"")
+    done = pie_core.run_fake("--blob", first, "--blob", second, program)
+    assert (done.stdout, done.stderr, done.returncode) == ("b'\\x89PNG' b''\n", "", 0)
+    done = pie_core.run_fake("--blob", tmp_path / "c.png", program)
+    assert "c.png" in done.stderr and "does not exist" in done.stderr and done.returncode == 2
+
+
 def test_json_is_one_event_per_line(pie_core, programs):
     done = pie_core.run_fake("--json", programs / "fails.py")
     message, ended = map(json.loads, done.stdout.splitlines())

@@ -44,6 +44,16 @@ def test_events_come_in_order_and_the_end_is_the_last(with_client):
     with_client(test)
 
 
+def test_blobs_go_with_the_launch(with_client):
+    async def test(server, client):
+        inferlet = await client.launch(ECHO, blobs=[b"first", b"\x00\xff"])
+        for text in ("blob", "blob", "bye"):
+            await inferlet.send(text)
+        assert [await inferlet.receive_blob() for _ in range(2)] == [b"first", b"\x00\xff"]
+
+    with_client(test)
+
+
 def test_receive_takes_messages_and_leaves_the_rest(with_client):
     async def test(server, client):
         inferlet = await client.launch(ECHO)

@@ -12,7 +12,14 @@ from pie_core.server import protocol as p
 REQUESTS = [
     p.Hello(request=1, protocol=1),
     p.Launch(
-        request=2, name="a", source="b", filename="c", arguments=["--d"], detach=True, allow=p.Allow(["a.b"], True)
+        request=2,
+        name="a",
+        source="b",
+        filename="c",
+        arguments=["--d"],
+        blobs=[b"\x00\xff"],
+        detach=True,
+        allow=p.Allow(["a.b"], True),
     ),
     p.Deliver(request=3, id="a", text="ü"),
     p.DeliverBlob(request=4, id="a", data=b"\x00\xff"),
