@@ -8,7 +8,7 @@ from typing import Any
 
 from inferlet import calls as _calls
 from inferlet.attention import roll
-from inferlet.chat import render_chat
+from inferlet.chat import render_chat, render_image_turn
 from inferlet.context import Context
 from inferlet.dist import Dist
 from inferlet.drafting import Drafter, prompt_lookup
@@ -79,6 +79,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "models_with_traits",
     "prompt_lookup",
     "render_chat",
+    "render_image_turn",
     "roll",
     "sampling",
     "spawn",

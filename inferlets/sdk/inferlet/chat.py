@@ -8,8 +8,10 @@ from typing import Any
 
 from inferlet.errors import PieError
 
+IMAGE_MARK = "\ue000"  # of the private area; a text has no use for it
 
-def render_chat(template: str, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True) -> str:
+
+def render_chat(template: str, messages: Sequence[dict[str, Any]], add_generation_prompt: bool = True) -> str:
     """The text of a conversation, as transformers' `apply_chat_template` renders it."""
     from jinja2.exceptions import TemplateError
 
@@ -22,6 +24,22 @@ def render_chat(template: str, messages: Sequence[dict[str, str]], add_generatio
     except TemplateError as error:
         raise PieError(f"the model's chat template does not take this conversation: {error}") from error
     return text
+
+
+def render_image_turn(template: str, text: str, images: int) -> list[str]:
+    """What stands before, between and behind the images of a user turn, which has them in front of its text."""
+    marked = IMAGE_MARK * images + text.replace(IMAGE_MARK, "")
+    contents: tuple[Any, ...] = (marked, [{"type": "text", "text": marked}])  # templates take either, or both
+    for content in contents:
+        try:
+            rendered = render_chat(template, [{"role": "user", "content": content}])
+        except PieError as error:
+            if content is contents[-1]:
+                raise error
+            continue
+        if marked in rendered:
+            return rendered.split(IMAGE_MARK)
+    raise PieError("the model's chat template loses what it is given; use `fill` and `fill_image`")
 
 
 def render_turn(template: str, role: str, text: str, first: bool) -> str:

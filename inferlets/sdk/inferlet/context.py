@@ -7,11 +7,12 @@ from functools import partial
 
 from inferlet import calls
 from inferlet.attention import Attention, mask_rows
-from inferlet.chat import render_turn
+from inferlet.chat import render_image_turn, render_turn
 from inferlet.dist import Dist
 from inferlet.errors import ArgumentError, PieError
 from inferlet.handles import Embed, Queue
 from inferlet.host import Host, host
+from inferlet.images import IMAGE, Images
 from inferlet.model import Model
 from inferlet.pages import PageTable
 from inferlet.queues import leave_queue, take_queue
@@ -42,6 +43,7 @@ class Context:
         self.queue = take_queue(model)
         self.tokens: list[int] = []  # all of them, pending ones included
         self.attention: Attention | None = None  # what the tokens that are run from now on see; None: all before them
+        self._images = Images()
         self._table = PageTable(self.queue, model.kvpage_size)
         self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
         self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
@@ -61,13 +63,33 @@ class Context:
             self.tokens.append(self.model.bos_token)
         self.tokens += tokens
 
+    async def fill_image(self, blob: bytes) -> None:
+        """Append an image, the bytes of a PNG, JPEG or WebP file. In `tokens` it is so many `-1`."""
+        self.fill_tokens(())
+        measure = await calls.measure_img(self.queue, blob)
+        image, seen = self._images.add(self.queue, blob, len(self.tokens), measure)
+        try:
+            await seen
+        except BaseException:
+            calls.dealloc_emb(self.queue, image.embeds)
+            raise
+        self._images.all.append(image)
+        self.tokens += [IMAGE] * image.count
+
     async def system(self, text: str) -> None:
         """Append a system turn, in the model's chat template."""
         await self._turn("system", text)
 
-    async def user(self, text: str) -> None:
-        """Append a user turn and open the assistant's."""
-        await self._turn("user", text)
+    async def user(self, text: str, images: Sequence[bytes] = ()) -> None:
+        """Append a user turn, images in front of its text, and open the assistant's."""
+        if not images:
+            await self._turn("user", text)
+            return
+        before, *pieces = render_image_turn(self.model.prompt_template, text, len(images))
+        await self.fill(before)
+        for blob, piece in zip(images, pieces, strict=True):
+            await self.fill_image(blob)
+            await self.fill(piece)
 
     # generating
 
@@ -94,6 +116,7 @@ class Context:
             raise ArgumentError(f"hidden_states: {count} of a context of {len(self.tokens)} tokens")
         first = len(self.tokens) - count
         if first < self._states.start or self._states.stop < len(self.tokens):
+            self._images.check_uncut(first, "hidden_states")
             self._forget(first)
             self._run(len(self.tokens), count)
         at = first - self._states.start
@@ -158,6 +181,7 @@ class Context:
         self._run(len(self.tokens) - 1)
         child = Context(self.model, self.adapter)
         child._table = self._table.fork(child.queue)
+        child._images = Images(self._images.all)
         child.tokens = list(self.tokens)
         child._hidden = set(self._hidden)
         child.attention = self.attention
@@ -171,7 +195,11 @@ class Context:
         self._check_open()
         if not 0 <= count <= len(self.tokens):
             raise ArgumentError(f"truncate: {count} is outside the context of {len(self.tokens)} tokens")
+        if (image := self._images.at(count)) is not None and image.start < count:
+            raise ArgumentError(f"truncate: {count} is inside an image, of tokens {image.start}..{image.stop - 1}")
         self._table.truncate(min(self._table.tokens, count))
+        if gone := self._images.truncate(count):
+            calls.dealloc_emb(self.queue, gone)
         self._states = range(min(self._states.start, count), min(self._states.stop, count))
         del self.tokens[count:]
         self._hidden = {position for position in self._hidden if position < count}
@@ -213,9 +241,21 @@ class Context:
         self._table = fresh
 
     @classmethod
-    def open(cls, model: Model, name: str, tokens: Sequence[int], adapter: str | None = None) -> Context:
-        """A context that starts with the exported pages of `tokens`, and goes on through `adapter`."""
+    def open(
+        cls,
+        model: Model,
+        name: str,
+        tokens: Sequence[int],
+        adapter: str | None = None,
+        images: Sequence[tuple[int, int, int]] = (),
+    ) -> Context:
+        """A context that starts with the exported pages of `tokens`, and goes on through `adapter`.
+
+        images: of those among the tokens (as `-1`), the index of the first token, how many there are, and how many
+        positions they take (`measure_img`).
+        """
         context = cls(model, adapter)
+        context._images = Images.elsewhere(images)
         imported = PageTable(context.queue, model.kvpage_size)
         imported.adopt(calls.import_kvpage(name), len(tokens))
         context._table = imported.fork(context.queue)  # the partial page is read-only; go on with a copy
@@ -228,7 +268,7 @@ class Context:
         if self._closed:
             return
         self._closed = True
-        _release(self._host, self.queue, self._table, self._out)
+        _release(self._host, self.queue, self._table, self._out, self._images)
 
     def __enter__(self) -> Context:
         return self
@@ -238,13 +278,14 @@ class Context:
 
     def __del__(self) -> None:
         if not self._closed:
-            self._host.defer(partial(_release, self._host, self.queue, self._table, self._out))
+            self._host.defer(partial(_release, self._host, self.queue, self._table, self._out, self._images))
 
     # running
 
     def _run(self, upto: int, states: int = 1) -> None:
         """Enqueue forward passes for the tokens before `upto` that were not run; keep the last hidden `states`."""
         self._check_open()
+        upto = self._images.behind(upto)
         table, start = self._table, upto - states
         if table.tokens >= upto:
             return
@@ -253,7 +294,7 @@ class Context:
             self._out += calls.alloc_emb(self.queue, states - len(self._out))
         while table.tokens < upto:
             first = table.tokens
-            last = min(upto, first + CHUNK)
+            last = self._images.whole(first, min(upto, first + CHUNK))
             if self._hidden:  # a token that is hidden from those after it ends its chunk
                 last = next((at + 1 for at in range(first, last) if at in self._hidden), last)
             self._run_chunk(first, self.tokens[first:last], self._out[max(first - start, 0) : max(last - start, 0)])
@@ -264,9 +305,8 @@ class Context:
     def _run_chunk(self, first: int, tokens: list[int], states: list[Embed]) -> None:
         table, queue = self._table, self.queue
         context = table.handles()
-        embeds = states if len(states) == len(tokens) else calls.alloc_emb(queue, len(tokens))
+        embeds, unwanted = self._inputs(first, tokens, states)
         try:
-            calls.embed_txt(queue, tokens, list(range(first, first + len(tokens))), embeds)
             mask = mask_rows(self.attention, table.held(), range(first, first + len(tokens)))
             pages = table.reserve(len(tokens))
             if self.adapter is None:
@@ -274,8 +314,16 @@ class Context:
             else:
                 calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states, mask)
         finally:
-            if embeds is not states:
-                calls.dealloc_emb(queue, embeds)
+            if unwanted:
+                calls.dealloc_emb(queue, unwanted)
+
+    def _inputs(self, first: int, tokens: list[int], states: list[Embed]) -> tuple[list[Embed], list[Embed]]:
+        """The Embeds to run for tokens, and those of them to be freed then."""
+        if len(states) < len(tokens) or IMAGE in tokens:
+            return self._images.inputs(self.queue, tokens, first)
+        position = self._images.position(first)
+        calls.embed_txt(self.queue, tokens, list(range(position, position + len(tokens))), states)
+        return states, []
 
     def _forget(self, first: int) -> None:
         """Have the tokens from `first` on run again."""
@@ -296,8 +344,8 @@ class Context:
             raise ArgumentError("the context is empty; fill something first")
 
 
-def _release(host: Host, queue: Queue, table: PageTable, embeds: list[Embed]) -> None:
+def _release(host: Host, queue: Queue, table: PageTable, embeds: list[Embed], images: Images) -> None:
     leave_queue(host, queue)
     table.drop(range(len(table.pages)))
-    if embeds:
+    if embeds := embeds + images.drop():
         calls.dealloc_emb(queue, embeds)
