@@ -43,7 +43,7 @@ def test_every_call_of_a_batch_attends_as_defined(heads: tuple[int, int], dtype:
     for span, (context, _) in zip(batch, CALLS, strict=True):
         pool.positions[span.slots[0] - context :][:context] = torch.arange(context, device=device)
     step = build_step(batch, PAGE, device)
-    step.place(pool.positions, dtype)
+    step.place(pool, dtype)
     query, key, value = (
         torch.randn(step.count, count, WIDTH, device=device, dtype=dtype) for count in (heads[0], heads[1], heads[1])
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from pie_traits_text.forward import Forward
@@ -11,11 +11,16 @@ from torch import Tensor
 
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import describe
+from pie_backend_torch.places import ImageTokens, Places
 from pie_backend_torch.pool import KvPool, lazy_zeros
 from pie_backend_torch.selection import Selection
 from pie_backend_torch.swapper import TorchSwapper
 from pie_backend_torch.tokenizer import Tokenizer
+from pie_backend_torch.upload import indices
+from pie_backend_torch.vision.opening import Sight
+from pie_backend_torch.vision.seeing import TorchVision
 from pie_core.command import Command
+from pie_core.errors import UnsupportedError
 from pie_core.inference.backend import Backend
 from pie_core.model import ModelInfo
 from pie_core.resource import Embed, KvPage, Resource
@@ -39,7 +44,9 @@ class TorchBackend(Backend):
         embeds: int,
         max_batch_tokens: int,
         selection: Selection,
+        sight: Sight | None = None,  # with what its checkpoint would see; None: it does not
     ) -> None:
+        self._sight = sight
         self._info = info
         self._max_batch_tokens = max_batch_tokens
         self.decoder = decoder
@@ -47,7 +54,8 @@ class TorchBackend(Backend):
         self.selection = selection
         self.pool = KvPool(decoder.layers, pages, info.kvpage_size, decoder.dtype, decoder.device)
         self.embeds: Tensor = lazy_zeros((embeds, decoder.hidden_size), decoder.dtype, decoder.device)
-        self._swapper = TorchSwapper(self.pool, self.embeds)
+        self.places: Places | None = None  # what is to be said of an Embed besides its position, once a model sees
+        self._swapper = TorchSwapper(self.pool, [self.embeds])
 
     @property
     def info(self) -> ModelInfo:
@@ -71,6 +79,23 @@ class TorchBackend(Backend):
     @property
     def swapper(self) -> TorchSwapper:
         return self._swapper
+
+    def open_vision(self) -> TorchVision:
+        """See `pie_traits_image.vision.SeesImages`."""
+        if self._sight is None:
+            raise UnsupportedError("it was made without a checkpoint to read a vision tower from")
+        family = self._sight.open(self.decoder, self.tokenizer)
+        if family.sees_whole or family.has_axes:
+            self.places = Places(self.embeds.shape[0], family.has_axes, self.decoder.device)
+            self.pool.keep_orders()
+            self._swapper = TorchSwapper(self.pool, [self.embeds, *self.places.tensors])
+        return TorchVision(family, self._sight.limits, self.decoder, self.write_image)
+
+    def write_image(self, rows: Sequence[int], vectors: Tensor, image: ImageTokens) -> None:
+        """Put the vectors [n, hidden] of an image into the Embeds `rows`, in order."""
+        self.embeds.index_copy_(0, indices(rows, self.decoder.device), vectors)
+        if self.places is not None:
+            self.places.put_image(rows, image)
 
     def close(self) -> None:
         """Free the weights and the pools. The backend must not be used afterwards."""

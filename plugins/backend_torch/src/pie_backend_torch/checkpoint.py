@@ -28,6 +28,7 @@ class TensorFacts:
     file: Path
     dtype: str  # safetensors' name: "F32", "BF16", ...
     shape: tuple[int, ...]
+    name: str  # in the file
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def read_header(file: Path) -> dict[str, TensorFacts]:
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        facts = {name: TensorFacts(file, entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+        facts = {name: TensorFacts(file, entry["dtype"], tuple(entry["shape"]), name) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{file} is not a safetensors file or is damaged ({error}); {FETCH}") from error
     if 8 + length + end != size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class Decoder(Protocol):
     layers: tuple[LayerShape, ...]
     dtype: torch.dtype
     device: torch.device
+    seeing: Any  # the part of a transformers model that makes image features, where that was loaded with it; or None
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [n] -> vectors [n, hidden], as `hidden` wants them."""

@@ -6,8 +6,6 @@ with its own stock attention (`selfcheck`): a family is either right or refused 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -22,6 +20,7 @@ from pie_backend_torch.packing import adaptable_layers, pack_linears, split_acti
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.selfcheck import Reference, check_against, take_reference
+from pie_backend_torch.silence import quiet
 from pie_backend_torch.step import Step
 from pie_core.errors import CheckpointError, PieError, UnsupportedError
 from pie_core.inference.backend import Progress
@@ -40,6 +39,8 @@ class GenericDecoder:
         self.max_position = position_limit(model.config)
         self.layers = layers
         self.dtype, self.device = dtype, device
+        base = getattr(model, model.base_model_prefix)
+        self.seeing = base if hasattr(base, "get_image_features") else None
         self._table = model.get_input_embeddings()
         self._decoder = decoder_of(model)
         self._head = model
@@ -52,7 +53,7 @@ class GenericDecoder:
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
         out = self._decoder(
             inputs_embeds=pad_rows(x)[None],
-            position_ids=pad_rows(step.positions)[None],
+            position_ids=_rotary_positions(step),
             use_cache=False,
             pie=paged.over_pool(step, pool),
         )
@@ -62,6 +63,13 @@ class GenericDecoder:
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._head(inputs_embeds=pad_rows(hidden)[None], use_cache=False).logits[0]
         return logits[: hidden.shape[0]].float()
+
+
+def _rotary_positions(step: Step) -> Tensor:
+    """[1, rows], or [axes, 1, rows] where there are several."""
+    if step.axes is None:
+        return pad_rows(step.positions)[None]
+    return pad_rows(step.axes).t()[:, None]
 
 
 class _GivenStates(nn.Module):
@@ -95,7 +103,7 @@ def load_generic(
 ) -> GenericDecoder:
     """Read a checkpoint by transformers. Raises `CheckpointError` or `UnsupportedError`."""
     where = str(checkpoint.path)
-    with _quiet():
+    with quiet():
         model = _read_model(checkpoint, dtype, progress)
         model = model.to(device).eval()
     progress("check", None)
@@ -120,14 +128,14 @@ def load_generic(
 def _decoder(
     model: Any, layers: tuple[LayerShape, ...], dtype: torch.dtype, device: torch.device, reference: Reference
 ) -> GenericDecoder:
-    model.set_attn_implementation(paged.NAME)
+    decoder_of(model).set_attn_implementation(paged.NAME)  # towers keep theirs
     decoder = GenericDecoder(model, layers, dtype, device)
     check_against(reference, decoder)
     return decoder
 
 
 def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     where = str(checkpoint.path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -138,7 +146,9 @@ def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) 
     check_family(config, where)
     progress("weights", None)
     try:
-        load: Any = AutoModelForCausalLM.from_pretrained  # typed as if there were no report
+        sees = hasattr(config, "vision_config")
+        # typed as if there were no report
+        load: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_pretrained
         model, report = load(
             where, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True, **local
         )
@@ -169,20 +179,19 @@ def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], di
         x = given[0] if given and isinstance(given[0], Tensor) else None
         called[module] = called.get(module, 0) + (0 if x is None else x.shape[:-1].numel())
 
-    stock = model.config._attn_implementation
-    model.set_attn_implementation(paged.NAME)
+    decoder = decoder_of(model)
+    stock = decoder.config._attn_implementation
+    decoder.set_attn_implementation(paged.NAME)
     hooks = [module.register_forward_hook(count) for module in model.modules()]
     try:
         ids = torch.zeros(1, 1, dtype=torch.int64, device=device)
-        decoder_of(model)(
-            inputs_embeds=model.get_input_embeddings()(ids), position_ids=ids, use_cache=False, pie=recorder
-        )
+        decoder(inputs_embeds=model.get_input_embeddings()(ids), position_ids=ids, use_cache=False, pie=recorder)
     except (TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise UnsupportedError(f"its decoder does not run on Embeds alone ({_first_line(error)})") from error
     finally:
         for hook in hooks:
             hook.remove()
-        model.set_attn_implementation(stock)
+        decoder.set_attn_implementation(stock)
     head = model.get_output_embeddings()
     if head is not None:
         called[head] = 0  # the scores' pass is no forward pass
@@ -196,21 +205,6 @@ def _layers(recorder: paged.Recorder, count: int) -> tuple[LayerShape, ...]:
     if missing:
         raise UnsupportedError(f"layer {missing[0]} ({len(missing)} in all) has no attention over keys and values")
     return tuple(recorder.shapes[index] for index in range(max(recorder.shapes) + 1))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars; ours go through `Progress`."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -46,6 +46,7 @@ class LeanDecoder:
     """A Llama-like decoder over the pool. See `decoder.Decoder`."""
 
     implementation = "lean"
+    seeing = None
 
     def __init__(
         self, config: LeanConfig, read: Read, dtype: torch.dtype, device: torch.device, adapters: Adapters

@@ -24,7 +24,10 @@ from pie_backend_torch.device import choose_attention_by_shape, choose_device, c
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
 from pie_backend_torch.options import TorchOptions, check_options
 from pie_backend_torch.pool import token_bytes
+from pie_backend_torch.text_part import text_part
 from pie_backend_torch.tokenizer import Tokenizer, bos_token, eos_tokens, open_tokenizer, prompt_template
+from pie_backend_torch.vision.opening import Sight
+from pie_backend_torch.vision.seeing import Limits
 from pie_core.errors import CheckpointError, UnsupportedError
 from pie_core.inference.backend import Progress
 from pie_core.model import ModelInfo, ModelSpec
@@ -56,7 +59,14 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
         progress("pools", None)
         info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
         backend = TorchBackend(
-            info, decoder, tokenizer, pages, options.embeds, options.max_batch_tokens, adapters.selection
+            info,
+            decoder,
+            tokenizer,
+            pages,
+            options.embeds,
+            options.max_batch_tokens,
+            adapters.selection,
+            Sight(checkpoint, Limits(options.image_bytes, options.image_pixels)),
         )
     log.info(
         "model.loaded",
@@ -77,13 +87,14 @@ def _read_decoder(
     adapters: Adapters,
     progress: Progress,
 ) -> Decoder:
-    reason = lean_config.why_not(checkpoint.config)
+    text = text_part(checkpoint)
+    reason = lean_config.why_not(text.config)
     if implementation == "lean" and reason is not None:
         raise UnsupportedError(f"{checkpoint.path}: implementation=lean does not cover this model: {reason}; use auto")
     lean = reason is None and implementation != "generic"
     log.info("model.path", path="lean" if lean else "generic", why=reason or f"implementation={implementation}")
     if lean:
-        return _read_lean(checkpoint, dtype, device, adapters, progress)
+        return _read_lean(text, dtype, device, adapters, progress)
     from pie_backend_torch.generic import load_generic
 
     return load_generic(checkpoint, dtype, device, adapters, progress)
@@ -108,7 +119,8 @@ def _read_lean(
             done += 1
             progress("weights", min(1.0, done / len(expected)))
             # a copy, so that nothing keeps the file mapped
-            return torch.empty_like(loaded := files[file].get_tensor(name), dtype=dtype, device=device).copy_(loaded)
+            loaded = files[file].get_tensor(checkpoint.tensors[name].name)
+            return torch.empty_like(loaded, dtype=dtype, device=device).copy_(loaded)
 
         return LeanDecoder(config, read, dtype, device, adapters)
 
@@ -146,6 +158,7 @@ def _info(
     adapters: tuple[str, ...],
 ) -> ModelInfo:
     own = checkpoint.optional_json("tokenizer_config.json")
+    text = checkpoint.config.get("text_config") or {}
     return ModelInfo(
         name=spec.name,
         vocab_size=decoder.vocab_size,
@@ -156,7 +169,9 @@ def _info(
         license=spec.license,
         prompt_template=prompt_template(checkpoint),
         bos_token=bos_token(tokenizer, own),
-        eos_tokens=eos_tokens(tokenizer, checkpoint.optional_json("generation_config.json"), checkpoint.config, own),
+        eos_tokens=eos_tokens(
+            tokenizer, checkpoint.optional_json("generation_config.json"), checkpoint.config, text, own
+        ),
         special_tokens=tuple(token for token in tokenizer.specials() if token < decoder.vocab_size),
         adapters=adapters,
     )

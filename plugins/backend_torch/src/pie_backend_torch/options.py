@@ -26,6 +26,8 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     implementation: lean (hand-written, Llama family), generic (any transformers decoder) or auto.
     adapters: LoRA adapters that programs may choose (PEFT directories with safetensors), as DIRECTORY or NAME=DIRECTORY
         between commas; without a name the directory's own counts.
+    image_bytes: the largest image file that is taken.
+    image_pixels: the largest image that is taken, width times height.
     """
 
     dtype: str = "auto"
@@ -38,6 +40,8 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_tokens: int = 2048
     implementation: str = "auto"
     adapters: str = ""
+    image_bytes: int = 8 << 20
+    image_pixels: int = 50_000_000
 
 
 def check_options(options: TorchOptions) -> None:
@@ -52,7 +56,7 @@ def check_options(options: TorchOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"torch: {name} is {value}; give 1 or more, or leave it out")
-    for name in ("embeds", "max_batch_tokens"):
+    for name in ("embeds", "max_batch_tokens", "image_bytes", "image_pixels"):
         if getattr(options, name) < 1:
             raise ConfigError(f"torch: {name} is {getattr(options, name)}; give 1 or more")
 

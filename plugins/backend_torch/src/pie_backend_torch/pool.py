@@ -40,10 +40,20 @@ class KvPool:
         self.keys = [lazy_zeros((slots, layer.heads, layer.key_width), dtype, device) for layer in layers]
         self.values = [lazy_zeros((slots, layer.heads, layer.value_width), dtype, device) for layer in layers]
         self.positions = lazy_zeros((slots,), torch.int64, device)
+        self.orders: Tensor | None = None  # of models in which positions do not tell who sees whom; see `places`
+
+    def keep_orders(self) -> None:
+        """From the first token on."""
+        self.orders = lazy_zeros(tuple(self.positions.shape), torch.int64, self.positions.device)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that there is for each slot."""
+        return [*self.keys, *self.values, self.positions, *([] if self.orders is None else [self.orders])]
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy whole slots, `source[i]` to `target[i]` ([n] each): keys, values and positions. Overlaps read first."""
-        for tensor in (*self.keys, *self.values, self.positions):
+        for tensor in self.tensors:
             tensor.index_copy_(0, target, tensor.index_select(0, source))
 
 

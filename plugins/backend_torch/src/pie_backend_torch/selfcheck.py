@@ -76,7 +76,7 @@ def _run_paged(ids: list[Tensor], decoder: Decoder) -> list[Tensor]:
             for table, of, start, end in zip(tables, slots, starts, ends, strict=True)
         ]
         step = build_step(spans, PAGE, decoder.device)
-        step.place(pool.positions, decoder.dtype)
+        step.place(pool, decoder.dtype)
         new = torch.cat([row[start:end] for row, start, end in zip(ids, starts, ends, strict=True)])
         out = decoder.hidden(decoder.embed(new), step, pool)
         at = 0

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pie_backend_torch.pool import KvPool
 from pie_backend_torch.upload import upload
 
 Ints = npt.NDArray[np.int64]
@@ -49,6 +50,8 @@ class Group:
     blind: Tensor | None = None  # [n * tokens, 1, 1] bool: rows whose explicit mask shows nothing
     queries: Tensor | None = None  # [n, tokens, 1] positions; set with `keys` when the step is placed on the pool
     keys: Tensor | None = None  # [n, 1, width] positions
+    asked: Tensor | None = None  # the same of orders, in models that have them: who sees whom, where that is not told
+    shown: Tensor | None = None  # by positions (see `places`)
     biases: dict[int | None, Tensor] = field(default_factory=dict)  # by sliding window
 
 
@@ -62,16 +65,21 @@ class Step:
     slots: Tensor  # [tokens]
     groups: list[Group]
     extra: list[Tensor]
+    orders: Tensor | None = None  # [tokens], in models that have them
+    axes: Tensor | None = None  # [tokens, axes] rotary positions, in models that have several
 
-    def place(self, pool_positions: Tensor, dtype: torch.dtype) -> None:
+    def place(self, pool: KvPool, dtype: torch.dtype) -> None:
         """Write the new tokens' positions to the pool and read those of every context. Once, before the layers."""
-        pool_positions.index_copy_(0, self.slots, self.positions)
+        pool.positions.index_copy_(0, self.slots, self.positions)
+        if pool.orders is not None:
+            assert self.orders is not None
+            pool.orders.index_copy_(0, self.slots, self.orders)
         for group in self.groups:
             if group.width == 0:
                 continue
-            own = self.positions if group.rows is None else self.positions.index_select(0, group.rows)
-            group.queries = own.view(group.n, group.tokens, 1)
-            group.keys = pool_positions.index_select(0, group.context).view(group.n, 1, group.width)
+            group.queries, group.keys = _placed(group, self.positions, pool.positions)
+            if pool.orders is not None and self.orders is not None:
+                group.asked, group.shown = _placed(group, self.orders, pool.orders)
             group.biases[None] = _bias(group, None, dtype)
 
     def bias(self, group: Group, window: int | None) -> Tensor:
@@ -82,18 +90,32 @@ class Step:
         return bias
 
 
+def _placed(group: Group, own: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+    """What stands in the pool of a group's queries [n, tokens, 1] and keys [n, 1, width]."""
+    mine = own if group.rows is None else own.index_select(0, group.rows)
+    return mine.view(group.n, group.tokens, 1), pool.index_select(0, group.context).view(group.n, 1, group.width)
+
+
 def _bias(group: Group, window: int | None, dtype: torch.dtype) -> Tensor:
     assert group.queries is not None and group.keys is not None
     if group.mask is not None:
         visible = group.mask
     else:
-        visible = group.keys <= group.queries
+        visible = _at_or_before(group)
         columns = torch.arange(group.width, device=group.keys.device)
         visible &= columns < group.lengths.view(-1, 1, 1)
         if window is not None:
             visible &= group.queries - group.keys < window
     bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return bias.masked_fill_(~visible, float("-inf")).unsqueeze(1)
+
+
+def _at_or_before(group: Group) -> Tensor:
+    """[n, tokens, width] whether a query may see a key."""
+    assert group.queries is not None and group.keys is not None
+    if group.asked is None or group.shown is None:
+        return group.keys <= group.queries
+    return group.shown <= group.asked
 
 
 def padded(length: int) -> int:
@@ -103,14 +125,21 @@ def padded(length: int) -> int:
 
 
 def build_step(
-    spans: Sequence[Span], page_size: int, device: torch.device, extra: Sequence[Sequence[int]] = ()
+    spans: Sequence[Span],
+    page_size: int,
+    device: torch.device,
+    extra: Sequence[Sequence[int]] = (),
+    ordered: bool = False,
 ) -> Step:
-    """Index tensors of a batch of calls. Cost: some 100 us a batch and a few us a call."""
+    """Index tensors of a batch of calls. Cost: some 100 us a batch and a few us a call.
+
+    ordered: positions do not tell who sees whom, so that orders are needed (`Step.orders`) before it is placed.
+    """
     tokens = [len(span.slots) for span in spans]
     slots = np.array(list(chain.from_iterable([span.slots for span in spans])), dtype=np.int64)
     positions = np.array(list(chain.from_iterable([span.positions for span in spans])), dtype=np.int64)
     context, lengths = _live_slots(spans, page_size)
-    order = _grouped(spans, tokens, lengths.tolist())
+    order = _grouped(spans, tokens, lengths.tolist(), ordered)
     flat, used = _flat(order, tokens, slots, context, lengths)
     starts = np.cumsum([0, *tokens])
     pieces: list[Ints] = [positions, slots, *(np.array(piece, dtype=np.int64) for piece in extra)]
@@ -142,10 +171,10 @@ def _live_slots(spans: Sequence[Span], page_size: int) -> tuple[Ints, Ints]:
     return pages[page] * page_size + offset, np.bincount(owner[page], minlength=len(spans)).astype(np.int64)
 
 
-def _grouped(spans: Sequence[Span], tokens: list[int], lengths: list[int]) -> _Order:
+def _grouped(spans: Sequence[Span], tokens: list[int], lengths: list[int], ordered: bool) -> _Order:
     order: _Order = {}
     for index, (span, count, length) in enumerate(zip(spans, tokens, lengths, strict=True)):
-        fresh = count > 1 and length == 0 and span.mask is None and _rising(span.positions)
+        fresh = count > 1 and length == 0 and span.mask is None and not ordered and _rising(span.positions)
         key = (count, 0 if fresh else padded(length + count), span.mask is not None)
         order.setdefault(key, []).append(index)
     return order

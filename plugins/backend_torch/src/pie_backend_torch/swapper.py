@@ -19,10 +19,10 @@ class TorchSwapper:
     them, so nobody waits for them. torch rounds pinned memory up to powers of two and keeps it for the next copy.
     """
 
-    def __init__(self, pool: KvPool, embeds: Tensor) -> None:
-        self._pools: dict[type[Resource], list[Tensor]] = {
-            KvPage: [_by_page(tensor, pool.pages) for tensor in (*pool.keys, *pool.values, pool.positions)],
-            Embed: [embeds],
+    def __init__(self, pool: KvPool, embeds: Sequence[Tensor]) -> None:
+        self._pools: dict[type[Resource], Sequence[Tensor]] = {
+            KvPage: [_by_page(tensor, pool.pages) for tensor in pool.tensors],
+            Embed: embeds,
         }
 
     @property

@@ -37,13 +37,19 @@ class ForwardHandler:
             rows += range(len(read) - len(command.oemb), len(read))
             if command.adapter is not None:
                 adapted.setdefault(command.adapter, []).extend(range(len(read) - len(command.iemb), len(read)))
-        step = build_step(spans, size, decoder.device, (read, written, rows))
-        step.place(pool.positions, decoder.dtype)
+        places = self._backend.places
+        step = build_step(spans, size, decoder.device, (read, written, rows), ordered=places is not None)
         source, target, out = step.extra
+        if places is not None:
+            step.orders = places.orders.index_select(0, source)
+            step.axes = None if places.axes is None else places.axes.index_select(0, source)
+        step.place(pool, decoder.dtype)
         with self._backend.selection.of(adapted):
             hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
         if written:
             embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
+            if places is not None:
+                places.put_text(target, step.positions.index_select(0, out) + 1)
 
     forward_with_adapter = forward  # they come mixed, in one batch
 

@@ -23,5 +23,8 @@ class InputTextHandler:
         ids = [token for command in batch for token in command.tok]
         rows = [embed.index for command in batch for embed in command.emb]
         if ids:
-            both = indices([ids, rows], decoder.device)
+            positions = [position for command in batch for position in command.pos]
+            both = indices([ids, rows, positions], decoder.device)
             self._backend.embeds.index_copy_(0, both[1], decoder.embed(both[0]))
+            if self._backend.places is not None:
+                self._backend.places.put_text(both[1], both[2])
