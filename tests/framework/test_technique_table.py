@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "techniques"
-NO_TECHNIQUE = {"low_level_completion"}
+IMAGES = {"image_description", "image_json", "image_compare"}  # on the page about images
+NO_TECHNIQUE = {"low_level_completion", *IMAGES}
 ROW = re.compile(
     r"\| \[(?P<title>[^\]]+)\]\((?P<page>\w+\.md)\) \| \[`(?P<name>\w+)`\]\(\.\./\.\./inferlets/(?P<file>\w+\.py)\) "
     r"\| (?P<ours>\d+) \| (?P<paper>\d+) \| \[(?P<test>\w+)\]\(\.\./\.\./tests/techniques/(?P<path>\w+\.py)\) \|"
@@ -46,6 +47,12 @@ def test_every_program_is_a_row_with_its_page_its_test_and_its_length() -> None:
         assert row["file"] == f"{name}.py" and row["path"] == f"{row['test']}.py" == f"test_{name}.py"
         assert (PAGES / row["page"]).is_file() and (ROOT / "tests" / "techniques" / row["path"]).is_file()
         assert int(row["ours"]) == lines_of_code(programs[name]), name
+
+
+def test_the_page_about_images_has_every_program_with_images() -> None:
+    page = (ROOT / "docs" / "images.md").read_text("utf-8")
+    for name in IMAGES:
+        assert f"(../inferlets/{name}.py)" in page and f"pie-core run {name}" in page
 
 
 def test_every_program_is_short_enough_to_be_read() -> None:
