@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 SHAPES = {
     "30m": {
@@ -46,10 +54,36 @@ def make_checkpoint(shape: str, directory: Path, device: str = "cpu") -> Path:
     with torch.device(device):
         model = LlamaForCausalLM(config)
     model.to(torch.bfloat16).save_pretrained(directory)
-    alphabet = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    _tokenizer(["<pad>", "<s>", "</s>"]).save_pretrained(directory)
+    return directory
+
+
+def make_llava(directory: Path) -> Path:
+    """A random LLaVA: the smallest of these Llamas behind a SigLIP of 6 layers of 256 and 64 patches, in float32."""
+    torch.manual_seed(0)
+    tower = {"model_type": "siglip_vision_model", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 6}
+    tower |= {"num_attention_heads": 4, "image_size": 96, "patch_size": 12, "vision_use_head": False}
+    text = {"model_type": "llama", "vocab_size": VOCABULARY, "max_position_embeddings": 2048} | SHAPES["30m"]
+    config = LlavaConfig(
+        vision_config=tower,
+        text_config=text | {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0},
+        image_token_index=3,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(directory)
+    square = {"height": 96, "width": 96}
+    images = SiglipImageProcessorPil(size=square, crop_size=square)
+    tokenizer = _tokenizer(["<pad>", "<s>", "</s>", "<image>"])
+    LlavaProcessor(images, tokenizer, patch_size=12, vision_feature_select_strategy="full").save_pretrained(directory)
+    return directory
+
+
+def _tokenizer(specials: list[str]) -> PreTrainedTokenizerFast:
+    """Special tokens, then bytes."""
+    alphabet = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
-    fast.save_pretrained(directory)
-    return directory
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
