@@ -63,6 +63,7 @@ class FakeBackend(Backend):
         self.answer: list[int] | None = None if answer is None else [*answer.encode(), END]
         self.slots: dict[tuple[int, int], Slot] = {}  # (page, offset)
         self.embeds: dict[int, bytes] = {}
+        self.behind: dict[bytes, int] = {}  # hidden state -> where the next token goes; only with an answer
         self.closed = False
         self._swapper = FakeSwapper(self) if swaps else None
 
@@ -200,15 +201,18 @@ class FakeHandler:
             seen = _seen(context, new, row, position, command.mask)
             outputs.append(digest("hidden", value, position, command.adapter, sorted(seen)))
         slots = {(command.okv[place].index, at): entry for (place, at), entry in zip(command.slots, new, strict=True)}
+        if backend.answer is not None:
+            backend.behind |= zip(outputs, (position + 1 for position in command.positions), strict=True)
         kept = outputs[len(outputs) - len(command.oemb) :]
         return slots, {embed.index: output for embed, output in zip(command.oemb, kept, strict=True)}
 
     def _dist(self, command: Any) -> Any:
         record = type(command).signature().returns.record
-        embed = command.emb[0]
+        state = self._backend.embeds[command.emb[0].index]
         if self._backend.answer is not None:
-            return record(ids=array("I", [self._recite(embed.position)]), probs=array("f", [1.0]), rest=0.0)
-        draw = random.Random(self._backend.embeds[embed.index])
+            token = self._recite(self._backend.behind[state])
+            return record(ids=array("I", [token]), probs=array("f", [1.0]), rest=0.0)
+        draw = random.Random(state)
         weights = [draw.random() ** 8 for _ in range(VOCABULARY)]
         total = sum(weights)
         order = sorted(range(VOCABULARY), key=lambda token: (-weights[token], token))[: command.top_k]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
+from pie_traits_decode.decode import Sample
 from pie_traits_text.output_text import Dist, GetNextDist
 
 from pie_core.application.program import find_program
@@ -93,22 +93,25 @@ class Look:
 
 @contextmanager
 def watching(controller: Controller) -> Iterator[list[Look]]:
-    """All distributions that programs are told meanwhile, in order."""
+    """All distributions that programs are told meanwhile, or that tokens are drawn from for them, in order."""
     (model,) = controller.models.values()
     routes, looks = model.realization.routes, list[Look]()
-    asked = routes[GetNextDist]
+    usual = {kind: routes[kind] for kind in (GetNextDist, Sample)}
 
-    def watched(batch: Sequence[GetNextDist]) -> Sequence[Any] | None:
-        held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
-        whole = asked([msgspec.structs.replace(command, top_k=None) for command in batch])
-        looks.extend(Look(_by_token(dist), held) for dist in whole or ())
-        return asked(batch)
+    def watch(kind: type[GetNextDist] | type[Sample]) -> Callable[[Sequence[Any]], Sequence[Any] | None]:
+        def watched(batch: Sequence[Any]) -> Sequence[Any] | None:
+            held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
+            whole = usual[GetNextDist]([GetNextDist(command.emb, None) for command in batch])
+            looks.extend(Look(_by_token(dist), held) for dist in whole or ())
+            return usual[kind](batch)
 
-    routes[GetNextDist] = watched
+        return watched
+
+    routes.update({kind: watch(kind) for kind in usual})
     try:
         yield looks
     finally:
-        routes[GetNextDist] = asked
+        routes.update(usual)
 
 
 def assert_told(looks: Sequence[Look], logits: torch.Tensor, tolerance: float = 1e-3) -> None:

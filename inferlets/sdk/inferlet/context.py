@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 
-from inferlet import calls
+from inferlet import calls, generating
 from inferlet.attention import Attention, mask_rows
 from inferlet.chat import render_image_turn, render_turn
 from inferlet.dist import Dist
+from inferlet.drawing import Drawing
 from inferlet.errors import ArgumentError, PieError
 from inferlet.handles import Embed, Queue
 from inferlet.host import Host, host
@@ -18,9 +19,7 @@ from inferlet.pages import PageTable
 from inferlet.queues import leave_queue, take_queue
 from inferlet.sampling import Constraint, Sampler, greedy
 from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
-from inferlet.streaming import TextDecoder
 
-DIST_TOKENS = 256  # of a distribution, for samplers that do not say how many they look at
 CHUNK = 1024  # tokens run in one forward pass while filling
 
 
@@ -48,6 +47,7 @@ class Context:
         self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
         self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
         self._hidden: set[int] = set()  # positions that are masked
+        self.drawing: Drawing | None = None  # as long as nothing else uses the context
         self._closed = False
 
     # filling
@@ -151,27 +151,8 @@ class Context:
         constraints: Sequence[Constraint] = (),
     ) -> AsyncIterator[str]:
         """The text in pieces, as whole characters, while it is generated."""
-        sample = sampler or greedy()
-        top_k = DIST_TOKENS if constraints else getattr(sample, "top_k", DIST_TOKENS)
-        decoder = TextDecoder(lambda ids: calls.detokenize(self.queue, list(ids)))
-        answer: list[int] = []
-        text = ""
-        while len(self.tokens) < self.model.max_position and not (stop is not None and stop(answer, text)):
-            dist = await self.next_dist(top_k)
-            for constraint in constraints:
-                dist = constraint(dist, answer)
-            token = sample(dist)
-            if token in self.model.eos_tokens:
-                break
-            answer.append(token)
-            self.tokens.append(token)
-            piece = decoder.add(token)
-            text += piece
-            if piece:
-                yield piece
-        rest = decoder.flush()
-        if rest:
-            yield rest
+        async for piece in generating.stream(self, sampler or greedy(), stop, constraints):
+            yield piece
 
     # shaping
 
@@ -302,20 +283,21 @@ class Context:
                 table.hide(self._hidden, {last - 1})
         self._states = range(start, upto)
 
+    def draw_over(self, drawing: Drawing) -> None:
+        """Its draws use up the hidden state of the last token."""
+        self.drawing, self._states = drawing, range(0)
+
+    def run_drawn(self, token: list[Embed]) -> None:
+        """Run the token whose embedding was drawn into an Embed, which gets its hidden state."""
+        self._forward(self._table.tokens, token, token)
+
     def _run_chunk(self, first: int, tokens: list[int], states: list[Embed]) -> None:
-        table, queue = self._table, self.queue
-        context = table.handles()
         embeds, unwanted = self._inputs(first, tokens, states)
         try:
-            mask = mask_rows(self.attention, table.held(), range(first, first + len(tokens)))
-            pages = table.reserve(len(tokens))
-            if self.adapter is None:
-                calls.forward(queue, context, embeds, pages, states, mask)
-            else:
-                calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states, mask)
+            self._forward(first, embeds, states)
         finally:
             if unwanted:
-                calls.dealloc_emb(queue, unwanted)
+                calls.dealloc_emb(self.queue, unwanted)
 
     def _inputs(self, first: int, tokens: list[int], states: list[Embed]) -> tuple[list[Embed], list[Embed]]:
         """The Embeds to run for tokens, and those of them to be freed then."""
@@ -324,6 +306,16 @@ class Context:
         position = self._images.position(first)
         calls.embed_txt(self.queue, tokens, list(range(position, position + len(tokens))), states)
         return states, []
+
+    def _forward(self, first: int, embeds: list[Embed], states: list[Embed]) -> None:
+        table, queue = self._table, self.queue
+        context = table.handles()
+        mask = mask_rows(self.attention, table.held(), range(first, first + len(embeds)))
+        pages = table.reserve(len(embeds))
+        if self.adapter is None:
+            calls.forward(queue, context, embeds, pages, states, mask)
+        else:
+            calls.forward_with_adapter(queue, self.adapter, context, embeds, pages, states, mask)
 
     def _forget(self, first: int) -> None:
         """Have the tokens from `first` on run again."""
@@ -335,8 +327,10 @@ class Context:
         await self.fill(render_turn(self.model.prompt_template, role, text, first=not self.tokens))
 
     def _check_open(self) -> None:
+        """Before every use but for a drawing, which ends with it."""
         if self._closed:
             raise PieError("this context was closed")
+        self.drawing = None
 
     def _check_filled(self) -> None:
         self._check_open()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from inferlet.draws import Draws, Source
 from inferlet.errors import ArgumentError
 
 
@@ -56,13 +57,13 @@ class Dist:
         top_k: int | None = None,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        seed: int | random.Random | None = None,
+        seed: int | Source | None = None,
     ) -> int:
         """Draw a token among those listed.
 
         temperature: 0 is greedy. top_k: the k most probable. min_p: those with at least that share of the best one's
         probability (Nguyen et al. 2024). top_p: the fewest whose mass reaches p of what the other two leave (Holtzman
-        et al. 2020). seed: a number or a `random.Random`; the same one gives the same draws.
+        et al. 2020). seed: a number, or a source of numbers such as `random.Random`; the same one gives the same draws.
         """
         sound = 0 <= temperature < math.inf and 0 < top_p <= 1 and 0 <= min_p <= 1
         if not sound or (top_k is not None and top_k < 1):
@@ -75,8 +76,8 @@ class Dist:
         best = self.probs[0]
         weights = [(p / best) ** (1.0 / temperature) for p in self.probs[:count]]
         sums = list(accumulate(weights))
-        draw = seed if isinstance(seed, random.Random) else random.Random(seed)
-        return self.ids[min(bisect_left(sums, draw.random() * sums[-1]), count - 1)]
+        source = random.Random() if seed is None else Draws(seed) if isinstance(seed, int) else seed
+        return self.ids[min(bisect_left(sums, source.random() * sums[-1]), count - 1)]
 
     def _cut(self, top_k: int | None, top_p: float, min_p: float) -> int:
         count = len(self.ids) if top_k is None else min(top_k, len(self.ids))

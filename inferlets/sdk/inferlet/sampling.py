@@ -8,25 +8,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inferlet.dist import Dist
+from inferlet.draws import Draws
 
+DIST_TOKENS = 256  # of a distribution, for samplers that do not say how many they look at
 Sampler = Callable[[Dist], int]
 Constraint = Callable[[Dist, Sequence[int]], Dist]
 """Gets the distribution and the tokens generated so far; returns the distribution to sample from."""
 
 
-@dataclass(frozen=True)
-class Greedy:
-    """Always the most probable token. `top_k`: how much of the distribution it looks at; the server sends no more."""
+@dataclass
+class Sampling:
+    """Draws that the server can make as well (`sample`, of trait `decode`), with the same outcome.
 
-    top_k: int = 1
+    top_k: how much of the distribution is looked at; the server sends no more. The others: see `Dist.sample`.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    draws: Draws
 
     def __call__(self, dist: Dist) -> int:
-        return dist.max_index()
+        return dist.sample(self.temperature, self.top_k, self.top_p, self.min_p, self.draws)
 
 
 def greedy() -> Sampler:
     """Always the most probable token."""
-    return Greedy()
+    return Sampling(0.0, 1, 1.0, 0.0, Draws(0))
 
 
 def sampling(
@@ -36,14 +45,14 @@ def sampling(
     min_p: float = 0.0,
     seed: int | None = None,
 ) -> Sampler:
-    """Random draws as `Dist.sample` makes them; the same seed gives the same text."""
-    source = random.Random(seed)
-    return lambda dist: dist.sample(temperature, top_k, top_p, min_p, source)
+    """Random draws as `Dist.sample` makes them, among 256 tokens unless `top_k` says otherwise; the same seed gives the
+    same text."""
+    return Sampling(temperature, DIST_TOKENS if top_k is None else top_k, top_p, min_p, Draws(_some(seed)))
 
 
 def typical(mass: float = 0.9, temperature: float = 1.0, seed: int | None = None) -> Sampler:
     """Locally typical sampling (Meister et al. 2023): tokens whose surprise is nearest to the entropy, up to `mass`."""
-    source = random.Random(seed)
+    source = Draws(_some(seed))
 
     def draw(dist: Dist) -> int:
         entropy = dist.entropy()
@@ -59,3 +68,7 @@ def typical(mass: float = 0.9, temperature: float = 1.0, seed: int | None = None
         return Dist([token for _, token in kept], [p for p, _ in kept]).sample(temperature, seed=source)
 
     return draw
+
+
+def _some(seed: int | None) -> int:
+    return random.getrandbits(64) if seed is None else seed

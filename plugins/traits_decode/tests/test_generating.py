@@ -1,0 +1,162 @@
+"""Tokens that the server draws are those of a program that asks for distributions, and the context is left the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from pie_core.plugins import Selection
+from pie_core.registry import load_handlers, load_registry
+from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
+
+WITH, WITHOUT = Selection(), Selection(without=("traits.decode",))
+GENERATE = """
+from inferlet import *
+import asyncio, json
+
+async def main():
+    model = get_auto_model()
+    said = []
+    with model.create_context() as context:
+        await context.fill("What is it?")
+BODY
+        said.append(list(context.tokens))
+        said.append((await context.next_dist(4)).ids)
+        await context.fill(" And then?")
+        said.append((await context.next_dist(4)).ids)
+    return json.dumps(said)
+"""
+
+
+def finished(body: str, selection: Selection, answer: str | None = None) -> tuple[Any, dict[str, int]]:
+    """What a program returned whose context generates as `body` says; and how many commands it took of each kind."""
+
+    async def main() -> tuple[Any, dict[str, int]]:
+        specs = [*fake_handlers(), *load_handlers("fake", "", selection)]
+        model = fake_model(
+            FakeBackend(page_size=4, pages=1200, embeds=1200, answer=answer), load_registry(selection), specs
+        )
+        lines = "\n".join(f"        {line}" for line in body.strip().splitlines())
+        try:
+            outcome = await run_inferlet(GENERATE.replace("BODY", lines), models={"fake": model})
+        finally:
+            await asyncio.to_thread(model.close)
+        assert outcome.ended.status == "finished", outcome.ended.error
+        assert all(pool.free == pool.capacity for pool in model.layer.pools.values())
+        counts = {name: counter.commands for name, counter in model.layer.statistics.calls.items()}
+        return json.loads(outcome.ended.value or "null"), counts
+
+    return asyncio.run(main())
+
+
+SAMPLERS = ("greedy()", "sampling(seed=5)", "sampling(temperature=0.5, top_k=20, top_p=0.9, min_p=0.01, seed=-1)")
+BODIES = {
+    "so many tokens": "said.append(await context.generate(SAMPLER, stop=max_tokens(9)))",
+    "one token": "said.append(await context.generate(SAMPLER, stop=max_tokens(1)))",
+    "no token": "said.append(await context.generate(SAMPLER, stop=max_tokens(0)))",
+    "a bound and a string": "said.append(await context.generate_until(12, stop='e', sampler=SAMPLER))",
+    "a condition that nobody can foresee": "said.append(await context.generate(SAMPLER, lambda t, s: len(t) == 7))",
+    "one sampler twice": """
+sampler = SAMPLER
+for _ in range(2):
+    said.append(await context.generate(sampler, max_tokens(5)))
+""",
+    "a fork in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(9)):
+    with context.fork() as branch:
+        said.append([piece, (await branch.next_dist(3)).ids])
+""",
+    "a cut in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(9)):
+    said.append(piece)
+    if len(context.tokens) == 14:
+        context.truncate(12)
+""",
+    "words put in between": """
+async for piece in context.stream(SAMPLER, max_tokens(6)):
+    said.append(piece)
+    context.fill_tokens([33])
+""",
+    "an early end": """
+async for piece in context.stream(SAMPLER):
+    said.append(piece)
+    if len(said) == 4:
+        break
+""",
+    "a cancelled wait": """
+sampler = SAMPLER
+for _ in range(3):
+    waiting = asyncio.ensure_future(context.generate(sampler, max_tokens(1)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    said.append(await context.generate(sampler, max_tokens(2)))
+""",
+    "masks in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(6)):
+    said.append(piece)
+    context.mask([len(context.tokens) - 3])
+""",
+    "another pattern of attention in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(6)):
+    said.append(piece)
+    context.attention = lambda at: [range(max(0, at - 3), at)]
+""",
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_program_gets_the_same_with_and_without(body: str, sampler: str) -> None:
+    body = body.replace("SAMPLER", sampler)
+    drawn, _ = finished(body, WITH)
+    waited, _ = finished(body, WITHOUT)
+    assert drawn == waited
+
+
+def test_the_end_of_an_answer_is_found_and_cut_off() -> None:
+    body = """
+said.append(await context.generate(stop=max_tokens(6)))
+model.eos_tokens = (context.tokens[-2],)
+context.truncate(11)
+sampler = greedy()
+said.append(await context.generate(sampler))
+said.append(len(context.tokens))
+said.append(await context.generate(sampler))
+"""
+    drawn, took = finished(body, WITH)
+    waited, takes = finished(body, WITHOUT)
+    assert drawn == waited and drawn[2] == 15
+    assert (
+        took["forward"] == takes["forward"] + 2
+    )  # the end itself, and the token before it, whose state was drawn over
+
+
+def test_a_recited_answer_is_recited() -> None:
+    body = "said.append(await context.generate())"
+    assert finished(body, WITH, "It is a long way")[0] == finished(body, WITHOUT, "It is a long way")[0]
+
+
+def test_a_token_takes_one_pass_and_one_draw() -> None:
+    (_, took), (_, takes) = (finished("await context.generate(stop=max_tokens(9))", which) for which in (WITH, WITHOUT))
+    assert took["forward"] == takes["forward"] and took["sample"] == 9
+    assert took["embed_txt"] == takes["embed_txt"] - 8  # but for the prompt, the last token and what is filled in later
+
+
+def test_what_the_server_cannot_draw_is_drawn_by_the_program() -> None:
+    body = "said.append(await context.generate(typical(seed=3), max_tokens(4)))"
+    assert "sample" not in finished(body, WITH)[1]
+
+
+def test_up_to_the_end_of_the_models_range() -> None:
+    body = """
+context.fill_tokens([5] * (model.max_position - len(context.tokens) - 3))
+said.append(await context.generate())
+said.append(len(context.tokens) == model.max_position)
+context.truncate(8)
+"""
+    drawn, _ = finished(body, WITH)
+    assert drawn[1] is True and drawn == finished(body, WITHOUT)[0]
