@@ -115,8 +115,8 @@ BUGS = [
     Planted(
         "poison spares what is in line already",
         "pie_core/control/layer.py",
-        "self._refuse if self._poison.by_id else None",
-        "None",
+        "self._refuse if self._poison.by_id or self._unstaged else None",
+        "self._refuse if self._unstaged else None",
     ),
     Planted(
         "poison reaches back to earlier commands",
