@@ -11,7 +11,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.requirements import Requirement
 from packaging.tags import platform_tags
 
-TRAITS = "pie-traits-text"  # the distribution whose traits the interpreter is for
+TEXT = "pie-traits-text"
+SETS = (  # the distributions whose traits an interpreter is for: the least that can be installed, and all of ours
+    {TEXT},
+    {TEXT, "pie-traits-grammar", "pie-traits-decode", "pie-traits-image"},
+)
 
 
 class PrebuiltInterpreter(BuildHookInterface):  # type: ignore[type-arg] # its parameter is hatchling's own business
@@ -53,13 +57,16 @@ def check_installed(requirements: list[str]) -> None:
 
 
 def make(directory: Path, tell: Any) -> None:
-    """Build and compile for the traits of one distribution."""
+    """Build and compile an interpreter for each set of which all is installed here."""
     from pie_core.application.wasm.cache import default_directory
     from pie_core.application.wasm.prebuilt import prebuild
     from pie_core.plugins import discover, load
 
-    traits = [load(plugin) for plugin in discover("traits") if plugin.package == TRAITS]
-    prebuild(traits, directory, default_directory().parent, tell)
+    plugins = list(discover("traits"))
+    for packages in SETS:
+        if packages <= {plugin.package for plugin in plugins}:
+            traits = [load(plugin) for plugin in plugins if plugin.package in packages]
+            prebuild(traits, directory, default_directory().parent, tell)
 
 
 def platform_tag() -> str:

@@ -56,9 +56,9 @@ def installed(site, monkeypatch):
     sys.modules.pop(MODULE, None)
 
 
-def ours():
-    """The traits that the wheel is for; more may be installed here."""
-    return [load(plugin) for plugin in discover("traits") if plugin.package == "pie-traits-text"]
+def ours(prefix="pie-traits-text"):
+    """The traits of one package, or of all of ours. The wheel has an interpreter for either."""
+    return [load(plugin) for plugin in discover("traits") if plugin.package.startswith(prefix)]
 
 
 class WorkStarted(Exception):
@@ -83,16 +83,17 @@ def start(cache, traits):
     return asyncio.run(run()).ended
 
 
-def test_with_the_wheel_a_first_run_builds_nothing_and_compiles_nothing(installed, tmp_path):
+@pytest.mark.parametrize("prefix", ["pie-traits-text", "pie-traits-"])
+def test_with_the_wheel_a_first_run_builds_nothing_and_compiles_nothing(installed, tmp_path, prefix):
     cache = ComponentCache(tmp_path / "cache" / "components", prebuilt=find_prebuilt(Selection()))
     assert [directory.is_relative_to(installed) for directory in cache.prebuilt] == [True]
-    ended = start(cache, reversed(ours()))
+    ended = start(cache, reversed(ours(prefix)))
     assert (ended.status, ended.value, ended.error) == ("finished", "it ran", None)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 def test_a_wheel_for_other_traits_is_passed_over(installed, tmp_path):
-    """The wheel is for five traits; for four of them the interpreter has to be built."""
+    """The wheel is for five traits, and for all of ours; for four the interpreter has to be built."""
     fewer = [trait for trait in ours() if trait.name != "tokenize"]
     cache = ComponentCache(tmp_path / "cache" / "components", prebuilt=find_prebuilt(Selection()))
     with pytest.raises(
