@@ -3,7 +3,8 @@
     python benchmarks/drawing.py [--widths 1,8,32] [--rounds 5] [--steps 48]
 
 Programs call `Context.generate` on the bundled model, greedily, in fp32 on one thread. Prints JSON lines; ratios are
-medians over the rounds, each round's two sides being neighbours in time.
+medians over the rounds, each round's two sides being neighbours in time. It matters which of two servers in a process
+was started first, so there is a row for either order.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ async def main():
         return await context.generate(stop=max_tokens(int(get_arg()[0])))
 """
 OPTIONS = {"dtype": "float32", "threads": "1", "pages": "2048", "embeds": "8192"}
-SIDES = {"drawn by the server": Selection(), "drawn by the program": Selection(without=frozenset({"traits.decode"}))}
+SERVER = "drawn by the server"
+SIDES = {SERVER: Selection(), "drawn by the program": Selection(without=frozenset({"traits.decode"}))}
 TIERS: tuple[TierName, ...] = ("native", "wasm")
 
 
@@ -58,23 +60,29 @@ async def take(controller: Controller, width: int, steps: int) -> tuple[float, f
     return time.perf_counter() - wall, time.process_time() - cpu, answers
 
 
-async def compare(tier: TierName, widths: list[int], rounds: int, steps: int) -> None:
-    """A row for each width."""
+async def compare(tier: TierName, names: list[str], widths: list[int], rounds: int, steps: int) -> None:
+    """A row for each width; the servers are started in the order of `names`."""
     async with AsyncExitStack() as stack:
-        settings = (Settings("pico", "torch", OPTIONS, selection, tier=tier) for selection in SIDES.values())
-        controllers = [await stack.enter_async_context(Controller(one)) for one in settings]
+        controllers = {}
+        for name in names:
+            settings = Settings("pico", "torch", OPTIONS, selection=SIDES[name], tier=tier)
+            controllers[name] = await stack.enter_async_context(Controller(settings))
+            (model,) = controllers[name].models.values()
+            assert ("decode" in model.traits) == (name == SERVER), "trait decode is not installed"
         for width in widths:
-            taken: list[list[tuple[float, float, set[str | None]]]] = [[], []]
+            taken: dict[str, list[tuple[float, float, set[str | None]]]] = {name: [] for name in names}
             for number in range(rounds + 1):
-                for side in (0, 1) if number % 2 else (1, 0):
-                    taken[side].append(await take(controllers[side], width, steps))
-            ours, theirs = (side[1:] for side in taken)
+                for name in names if number % 2 else reversed(names):
+                    taken[name].append(await take(controllers[name], width, steps))
+            ours, theirs = (taken[name][1:] for name in SIDES)
             assert ours[0][2] == theirs[0][2], "the two sides give different texts"
             walls, cpus = ([a[of] / b[of] for a, b in zip(ours, theirs, strict=True)] for of in (0, 1))
-            row = {"benchmark": "drawing", "tier": tier, "width": width, "steps": steps, "rounds": rounds}
-            for name, side in zip(SIDES, (ours, theirs), strict=True):
-                row[name.replace(" ", "_") + "_ms"] = round(statistics.median(one[0] for one in side) * 1e3, 2)
-            ratios = {"wall_ratio": statistics.median(walls), "cpu_ratio": statistics.median(cpus)}
+            row = {"benchmark": "drawing", "tier": tier, "first": names[0], "width": width, "steps": steps}
+            for name in SIDES:
+                row[name.replace(" ", "_") + "_ms"] = round(
+                    statistics.median(one[0] for one in taken[name][1:]) * 1e3, 2
+                )
+            ratios = {"wall_ratio": statistics.median(walls), "cpu_ratio": statistics.median(cpus), "rounds": rounds}
             emit(row | {name: round(ratio, 3) for name, ratio in ratios.items()} | machine())
 
 
@@ -86,7 +94,8 @@ def main(widths: str, rounds: int, steps: int) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for tier in TIERS:
-        asyncio.run(compare(tier, [int(width) for width in widths.split(",")], rounds, steps))
+        for names in (list(SIDES), list(reversed(SIDES))):
+            asyncio.run(compare(tier, names, [int(width) for width in widths.split(",")], rounds, steps))
 
 
 if __name__ == "__main__":
