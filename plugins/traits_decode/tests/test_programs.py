@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from pie_traits_text.input_text import EmbedTxt
 
+from pie_core import HandlerSpec
 from pie_core.plugins import Selection
 from pie_core.registry import load_handlers, load_registry
 from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
+from pie_core.testing.fake import FakeHandler
 from pie_core.testing.run import Outcome
 
 PROGRAM = """
@@ -26,9 +31,9 @@ BODY
 """
 
 
-def run(body: str) -> Outcome:
+def run(body: str, handlers: Sequence[HandlerSpec] = ()) -> Outcome:
     async def main() -> Outcome:
-        specs = [*fake_handlers(), *load_handlers("fake", "", Selection())]
+        specs = [*(handlers or fake_handlers()), *load_handlers("fake", "", Selection())]
         model = fake_model(FakeBackend(answer="abcdefgh"), load_registry(Selection()), specs)
         try:
             lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
@@ -48,6 +53,23 @@ for _ in range(4):
 return json.dumps([await token for token in drawn])
 """)
     assert bytes(json.loads(outcome.ended.value or "")) == b"bcde"
+
+
+def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
+    """Whatever the books say by then: the pass behind the draw, enqueued already, has moved the Embed on."""
+    made: list[tuple[int, int]] = []
+
+    class Recording(FakeHandler):
+        def embed_txt(self, batch: Sequence[EmbedTxt]) -> None:
+            made.extend(pair for command in batch for pair in zip(command.tok, command.pos, strict=True))
+            super().embed_txt(batch)
+
+    handlers = [replace(spec, build=Recording) for spec in fake_handlers()]
+    run(
+        "for _ in range(3):\n    sample(q, emb, emb)\n    forward(q, pages, emb, pages, emb)\nawait synchronize(q)",
+        handlers,
+    )
+    assert made == [(65, 0), (ord("b"), 1), (ord("c"), 2), (ord("d"), 3)]
 
 
 @pytest.mark.parametrize(
