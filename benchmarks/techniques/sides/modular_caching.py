@@ -13,7 +13,7 @@ import transformers
 
 from techniques.bench import Bench
 from techniques.form import Baseline, Technique
-from techniques.tasks import possessions, questions, suffixes
+from techniques.tasks import answers, possessions, questions, suffixes
 
 MODULES = [possessions(3, slice(first, None, 3)) for first in range(3)]  # some 150 tokens each, of its own names
 SCHEMA = "\n".join(f"part{part}: {text}" for part, text in enumerate(MODULES))
@@ -24,8 +24,7 @@ TOKENS, KEEP_S = 16, 600
 async def ours(bench: Bench, clients: int) -> list[str]:
     flags = [f"--schema={SCHEMA}", f"--max-tokens={TOKENS}", f"--keep={KEEP_S}"]
     told = await bench.run("modular_caching", [[*flags, f"--prompts={USED} {each}"] for each in questions(clients)])
-    texts = [text.rpartition(" [")[0] for text in told]
-    return [text.removeprefix(question) for text, question in zip(texts, questions(clients), strict=True)]
+    return answers(told, clients)
 
 
 async def plain(bench: Bench, clients: int) -> list[str]:

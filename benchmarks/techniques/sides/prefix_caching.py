@@ -12,7 +12,7 @@ import transformers
 
 from techniques.bench import Bench
 from techniques.form import Baseline, Technique
-from techniques.tasks import possessions, questions, suffixes
+from techniques.tasks import answers, possessions, questions, suffixes
 
 PREFIX = possessions(6)  # some 900 tokens
 TOKENS, KEEP_S = 16, 600
@@ -21,8 +21,7 @@ TOKENS, KEEP_S = 16, 600
 async def ours(bench: Bench, clients: int) -> list[str]:
     flags = [f"--prefix={PREFIX}", f"--max-tokens={TOKENS}", f"--keep={KEEP_S}"]
     told = await bench.run("prefix_caching", [[*flags, f"--questions={each}"] for each in questions(clients)])
-    texts = [text.rpartition(" [")[0] for text in told]
-    return [text.removeprefix(question) for text, question in zip(texts, questions(clients), strict=True)]
+    return answers(told, clients)
 
 
 async def plain(bench: Bench, clients: int) -> list[str]:
