@@ -314,7 +314,7 @@ class ControlLayer:
 
     def _staged(self, stage: Staging, error: PieError | None) -> None:
         """The part on the host has run. One that failed still takes its turn: what is behind it counts on that."""
-        if error is not None:
+        if error is not None and stage.wanted:
             stage.of.error = error
             self._unstaged += 1
         for submission in unblock(stage):
