@@ -1,5 +1,8 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
+Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode), the draw run
+before it is known; bursts of 32 tokens by decode, as `Context.generate` asks for them.
+
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
 
@@ -37,7 +40,7 @@ SHORT, LONG, PROMPT = 4, 36, 64
 Prompts = list[list[int]]
 Generate = Callable[[Prompts, int], list[list[int]]]
 
-INFERLET = """
+PROGRAM = """
 import json, math
 from inferlet import *
 
@@ -51,13 +54,29 @@ async def main():
     embed_txt(q, prompt, list(range(n)), embs)
     forward(q, [], embs, pages, last)
     answer = []
+    LOOP
+    return json.dumps(answer)
+"""
+LOOPS = {
+    "inferlets": """
     for position in range(n, n + steps):
         answer.append((await get_next_dist(q, last, 1)).max_index())
         if len(answer) < steps:
             embed_txt(q, answer[-1], position, last)
             forward(q, pages, last, pages, last)
-    return json.dumps(answer)
-"""
+""",
+    "inferlets, sample": """
+    for position in range(n, n + steps):
+        answer.append(await sample(q, last, last))
+        if len(answer) < steps:
+            forward(q, pages, last, pages, last)
+""",
+    "inferlets, decode": """
+    while len(answer) < steps:
+        most = min(32, steps - len(answer))
+        answer += await decode(q, pages, last, pages, last, most, answer[-1] if answer else None)
+""",
+}
 
 
 @dataclass
@@ -90,9 +109,9 @@ def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Genera
     return generate
 
 
-def driven_by_inferlets(application: Application, loop: asyncio.AbstractEventLoop) -> Generate:
+def driven_by_inferlets(application: Application, loop: asyncio.AbstractEventLoop, how: str) -> Generate:
     """One inferlet for each prompt, all at once."""
-    program = Program("decode", INFERLET, "decode.py")
+    program = Program("decode", PROGRAM.replace("    LOOP\n", LOOPS[how]), "decode.py")
 
     async def run(prompts: Prompts, steps: int) -> list[list[int]]:
         inferlets = [await application.launch(program, [json.dumps([steps, prompt])]) for prompt in prompts]
@@ -142,8 +161,9 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         sides: dict[str, Generate] = {
             "transformers": transformers_generate(path, getattr(torch, dtype), device),
             "own loop": lambda prompts, steps: greedy(loaded.backend, prompts, steps),
-            "inferlets": driven_by_inferlets(controller.application, runner.get_loop()),
         }
+        for how in LOOPS:
+            sides[how] = driven_by_inferlets(controller.application, runner.get_loop(), how)
         facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads} | machine(device)
         for width in map(int, widths.split(",")):
             run_width(sides, width, rounds, facts)

@@ -25,6 +25,7 @@ from pie_core.errors import (
 )
 from pie_core.hookspecs import hookimpl
 from pie_core.inference.backend import ANY, Backend, BackendSpec, Foundation, HandlerSpec, Progress, Swapper
+from pie_core.inference.stepping import UNFINISHED
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Embed, HostResource, KvPage, Resource
 from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array
@@ -37,6 +38,7 @@ __all__ = [
     "S32",
     "U32",
     "U64",
+    "UNFINISHED",
     "ArgumentError",
     "Backend",
     "BackendSpec",

@@ -100,6 +100,10 @@ class Command(Call):
               alone, on a thread of the host, and only then may the device have it. For what takes too long for the
               other threads and concerns no other command (decoding a picture): what it makes is put into a planned
               field. If it raises, the command fails and never runs.
+    `stepwise`  it runs in steps, as many as it takes (decoding): its handler's method gets all commands of this class
+              that are running, again and again, and gives `UNFINISHED` for those that go on. Others join and leave
+              between steps, and waves of other commands run there, too. What waits for it waits until it is done; then
+              `conclude` is called. If its inferlet ends it is stopped at the next step.
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
               detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
               holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has
@@ -109,6 +113,7 @@ class Command(Call):
     place: ClassVar[Place] = "device"
     heavy: ClassVar[bool] = False
     staged: ClassVar[bool] = False
+    stepwise: ClassVar[bool] = False
     batches_with: ClassVar[type[Command] | None] = None
 
     @classmethod
@@ -128,6 +133,13 @@ class Command(Call):
         what batching takes into account.
         Handles are already resources. Every check must come before the first change to their books, so that a refused
         command leaves no trace. Raises `ArgumentError`. Called once, in program order, from the control thread.
+        """
+
+    def conclude(self, result: Any) -> None:
+        """A `stepwise` command is done: bring the books up to what it has done.
+
+        result: what its program gets; None if it failed, was stopped, or never ran. Called once, from the control
+        thread, before anything that waits for it may be launched.
         """
 
 

@@ -7,6 +7,7 @@ command's planned fields, nothing else: the books below belong to the control la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
@@ -45,21 +46,23 @@ class Resource:
 
 
 class KvPage(Resource):
-    """A page of the KV cache: `size` token slots. `used` and `hidden` are bit masks over the slots, low bit first.
+    """A page of the KV cache: `size` token slots. The books are bit masks over the slots, low bit first.
 
     A slot is *used* once a command that fills it is enqueued, and *hidden* while `mask_kvpage` says so. Context is
-    what is used and not hidden. Positions live on the device beside the keys.
+    what is used and not hidden. A slot is *reserved* as long as a command runs that may fill it: it is not context yet,
+    and nobody else's. Positions live on the device beside the keys.
     """
 
     kind = "kvpage"
     accumulates = True
-    __slots__ = ("hidden", "size", "used")
+    __slots__ = ("hidden", "reserved", "size", "used")
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
         self.used = 0
         self.hidden = 0
+        self.reserved = 0
 
     @classmethod
     def create(cls, model: ModelInfo) -> Self:
@@ -78,19 +81,41 @@ class KvPage(Resource):
     @property
     def free(self) -> int:
         """How many tokens still fit."""
-        return self.size - self.used.bit_count()
+        return self.size - (self.used | self.reserved).bit_count()
 
     def take(self, count: int) -> list[int]:
         """Mark the lowest `count` free slots used and return their offsets in order (`count` <= `free`)."""
-        if self.used & (self.used + 1) == 0:  # filled from the bottom without a gap: the ordinary case
-            start = self.used.bit_length()
+        offsets = self._lowest(count)
+        self.used |= _bits(offsets)
+        return offsets
+
+    def reserve(self, count: int) -> list[int]:
+        """Mark the lowest `count` free slots reserved and return their offsets in order (`count` <= `free`)."""
+        offsets = self._lowest(count)
+        self.reserved |= _bits(offsets)
+        return offsets
+
+    def fill_reserved(self, offsets: Sequence[int], filled: int) -> None:
+        """Of slots that were reserved, the first `filled` are used now; the others are free again."""
+        self.reserved &= ~_bits(offsets)
+        self.used |= _bits(offsets[:filled])
+
+    def _lowest(self, count: int) -> list[int]:
+        taken = self.used | self.reserved
+        if taken & (taken + 1) == 0:  # filled from the bottom without a gap: the ordinary case
+            start = taken.bit_length()
             offsets = list(range(start, start + count))
         else:
-            offsets = [offset for offset in range(self.size) if not self.used >> offset & 1][:count]
+            offsets = [offset for offset in range(self.size) if not taken >> offset & 1][:count]
         assert len(offsets) == count and (not offsets or offsets[-1] < self.size)
-        for offset in offsets:
-            self.used |= 1 << offset
         return offsets
+
+
+def _bits(offsets: Sequence[int]) -> int:
+    bits = 0
+    for offset in offsets:
+        bits |= 1 << offset
+    return bits
 
 
 class Embed(Resource):

@@ -63,7 +63,8 @@ def form_wave(
     """Take a wave off the backlog and mark its commands launched.
 
     Light commands go first, because they may make more company ready for a heavy batch; then one batch of each heavy
-    kind, the longest-waiting first; then the light successors that can run right behind them. `refuse` is asked for
+    kind, the longest-waiting first; then the light successors that can run right behind them. What waits for a command
+    that runs in steps waits until it is done. `refuse` is asked for
     each command and returns True for one that it has failed instead (it depends on one that failed).
     """
     wave: Wave[Submission] = Wave()
@@ -78,6 +79,9 @@ def form_wave(
             if kind.heavy:
                 spent.add(kind)
         for submission in chosen:
+            if kind.stepwise:
+                submission.running = True
+                continue
             for successor in unblock(submission):
                 backlog.add(successor)
     return wave

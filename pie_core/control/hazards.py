@@ -2,8 +2,8 @@
 
 Read after write, write after read and write after write, over all queues: whatever order batching chooses gives the
 tensors that running the commands one by one in the order of enqueueing gives. "After" means launched after: the
-device runs what it is handed in order. A command of the host counts as launched when it is done, and what it writes
-has versions, so that it waits for no reader.
+device runs what it is handed in order. A command of the host, or one that runs in steps, counts as launched when it is
+done; what a command of the host writes has versions, so that it waits for no reader.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, PieError, TerminatedError, nearest
 from pie_core.inference.backend import Swapper
 from pie_core.inference.device import Device
+from pie_core.inference.stepping import Conclusion
 from pie_core.inference.wave import Batch, Wave
 from pie_core.model import ModelInfo
 from pie_core.resource import Resource
@@ -96,6 +97,7 @@ class ControlLayer:
         )
         self._backlog = Backlog()
         self._host_work = HostWork(device, self._refuse, self._worked)
+        self._running = 0  # commands that run in steps
         self._unstaged = 0  # commands that wait and whose part on the host has failed
         self._last_handle = 0
         self._sequence = count(1)
@@ -136,6 +138,8 @@ class ControlLayer:
         if self.spaces.pop(space.owner, None) is None:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
+        for submission in space.outstanding():
+            submission.stopped = submission.running
         self.memory.vacate(space)
 
     def next_handle(self) -> int:
@@ -235,7 +239,7 @@ class ControlLayer:
             self._look_at(now + _RELIEF_S, now)
             if quiet:
                 memory.expire()  # first, for somebody may be able to go on then
-                memory.relieve(standstill=idle and not self._backlog and not self._host_work)
+                memory.relieve(standstill=idle and not (self._backlog or self._host_work or self._running))
         due = self._due(idle, quiet, now)
         if due or memory.swapping.transfers:
             self._launch(due)
@@ -275,12 +279,13 @@ class ControlLayer:
             self._looks = 0
             refuse = self._refuse if self._poison.by_id or self._unstaged else None
             wave.batches += form_wave(self._backlog, self._batch_limit, refuse).batches
+            self._running += sum(len(batch.entries) for batch in wave.batches if batch.kind.stepwise)
         if wave.batches:
             wave.launched_at = self._environment.now()
             wave.chained = bool(self._in_flight)
             self._in_flight.append(wave)
             self.statistics.launched(wave)
-            self._device.launch(wave, self._completed)
+            self._device.launch(wave, self._completed, self._concluded)
         if refuse is not None:
             self.memory.grant()  # what was skipped uses nothing any more
         if wave.batches and self._backlog:
@@ -302,15 +307,29 @@ class ControlLayer:
         self.statistics.worked(submission, self._environment.now())
         if isinstance(submission, Staging):
             self._staged(submission, error)
-        elif error is None:
-            for successor in unblock(submission):
-                if not successor.done:
-                    self._ready(successor)
-            self._finish(submission, result)
         else:
-            self._fail(submission, error)
+            self._conclude(submission, result, error)
         self.memory.grant()
         self._look()
+
+    def _concluded(self, ended: Sequence[Conclusion]) -> None:
+        """Commands that ran in steps have ended. What waits for one may go on only now, as after one of the host."""
+        self._enqueued_at_last_look = -1
+        for submission, result, error in ended:
+            self._conclude(submission, result, error)
+        self.memory.grant()
+        self._look()
+
+    def _conclude(self, submission: Submission, result: Any, error: PieError | None) -> None:
+        if error is not None:
+            self._fail(submission, error)
+            return
+        if self._poison.by_id:
+            self._poison.heal(submission)
+        for successor in unblock(submission):
+            if not successor.done:
+                self._ready(successor)
+        self._finish(submission, result)
 
     def _staged(self, stage: Staging, error: PieError | None) -> None:
         """The part on the host has run. One that failed still takes its turn: what is behind it counts on that."""
@@ -325,16 +344,16 @@ class ControlLayer:
             error = batch.errors.get(place) if batch.errors else None
             if isinstance(submission, Transfer):
                 self.memory.swapping.completed(submission, batch.results[place], error)
-            elif error is None:
+            elif error is not None:
+                self._fail(submission, error)
+            elif not batch.kind.stepwise:  # those have only begun
                 if self._poison.by_id:
                     self._poison.heal(submission)
                 self._finish(submission, batch.results[place])
-            else:
-                self._fail(submission, error)
 
     def _finish(self, submission: Submission, result: Any) -> None:
         submission.done = True
-        self.memory.settle(submission)
+        self._settle(submission, result)
         submission.queue.leave(submission)
         submission.ticket.resolve(result)
 
@@ -347,9 +366,16 @@ class ControlLayer:
             for successor in unblock(submission):
                 if not successor.done:
                     self._ready(successor)
-        self.memory.settle(submission)
+        self._settle(submission, None)
         submission.queue.leave(submission)
         submission.ticket.fail(error)
+
+    def _settle(self, submission: Submission, result: Any) -> None:
+        if submission.command.stepwise:
+            self._running -= submission.running
+            submission.running = False
+            submission.command.conclude(result)
+        self.memory.settle(submission)
 
     def _refuse(self, submission: Submission) -> bool:
         error = submission.error or self._poison.error_for(submission)

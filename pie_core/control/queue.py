@@ -33,7 +33,7 @@ class Queue:
 
     def waiting(self) -> list[Submission]:
         """Commands enqueued and not launched."""
-        return [submission for submission in self.outstanding.values() if not submission.launched]
+        return [submission for submission in self.outstanding.values() if not submission.begun]
 
     def leave(self, submission: Submission) -> None:
         """A command is done, well or badly."""

@@ -166,7 +166,7 @@ class Space:
     @property
     def has_just_returned(self) -> bool:
         """Whether it was brought back and has not run since."""
-        return bool(self.returned) and not any(submission.launched for submission in self.returned)
+        return bool(self.returned) and not any(submission.begun for submission in self.returned)
 
     def check_alive(self) -> None:
         """Raise why this inferlet was ended, if it was."""

@@ -49,9 +49,25 @@ class Allocation(Node):
 
 
 class Submission(Node):
-    """One enqueued command: launched, then done with a result or an error."""
+    """One enqueued command: launched, then done with a result or an error.
 
-    __slots__ = ("barriers", "command", "done", "enqueued_at", "error", "queue", "seq", "ticket", "weight")
+    running: it was launched and runs in steps, so that it counts as launched for others only when it is done. stopped:
+    it is not to go on.
+    """
+
+    __slots__ = (
+        "barriers",
+        "command",
+        "done",
+        "enqueued_at",
+        "error",
+        "queue",
+        "running",
+        "seq",
+        "stopped",
+        "ticket",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -71,7 +87,14 @@ class Submission(Node):
         self.ticket = Ticket()
         self.barriers: list[Barrier] | None = None
         self.done = False
+        self.running = False
+        self.stopped = False
         self.error: PieError | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the device has it, or had."""
+        return self.launched or self.running
 
     @property
     def wanted(self) -> bool:

@@ -63,6 +63,7 @@ class Transfer:
     reads: Sequence[Resource]
     writes: Sequence[Resource]
     enqueued_at: float
+    stopped: bool = False
 
     @property
     def weight(self) -> int:

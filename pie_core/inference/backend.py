@@ -25,6 +25,11 @@ program passes them: a thread cannot be stopped.
 A command that is `staged` has a second method, `stage_NAME(command)`, called before with the command alone on a thread
 of the host, under the same rules; it may fill in planned fields of the command.
 
+The method of a command that is `stepwise` gets all commands of that class that are running, and does one step of each:
+it returns a result for a command that has ended with it, and `UNFINISHED` for one that goes on. What it has to remember
+until the next step it keeps in a planned field. If it raises, it is called again for each command alone; so it must go
+on where it was. It may be left without notice: a command is stopped when its inferlet ends.
+
 Query methods run on the control thread between commands: they must be quick and must not touch the device.
 
 A backend may also offer a `Swapper`, which moves resources to host memory and back. With it the contention policy can

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
-import structlog
-
-from pie_core.command import Command, Place
+from pie_core.command import Command
 from pie_core.errors import DeviceError, PieError
+from pie_core.inference.running import Outcome, Route, answers, device_error, run_together
 from pie_core.inference.staging import Stage
+from pie_core.inference.stepping import Concluded, Stepping
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Entry, Wave
 
-log = structlog.get_logger(__name__)
-
-Route = Callable[[Sequence[Command]], Sequence[Any] | None]
 Completed = Callable[[], None]
 Worked = Callable[[Any, PieError | None], None]
 
@@ -30,8 +26,12 @@ WORKERS = 4  # threads for commands of the host
 class Device(Protocol):
     """Runs waves, one after the other, in the order they are launched; and commands of the host, beside them."""
 
-    def launch(self, wave: Wave[Any], completed: Completed) -> None:
-        """Start a wave and return. `completed` is called on the control thread when its results and errors are in."""
+    def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
+        """Start a wave and return. `completed` is called on the control thread when its results and errors are in.
+
+        Commands that run in steps have begun then, unless they have an error. `concluded` is called on the control
+        thread with those that have ended since it was last called.
+        """
         ...
 
     def work(self, command: Command, worked: Worked) -> None:
@@ -42,14 +42,18 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish what was launched, then stop. Idempotent."""
+        """Finish the waves that were launched, then stop. Idempotent."""
         ...
 
 
 class WaveRunner:
-    """Runs a wave on the calling thread, keeping failures to the commands they belong to."""
+    """Runs a wave on the calling thread, keeping failures to the commands they belong to.
+
+    stepping: the commands that the waves have begun, and whose steps are the caller's to run.
+    """
 
     def __init__(self, routes: Mapping[type[Command], Route]) -> None:
+        self.stepping = Stepping(routes)
         self._routes = routes
         self._failed: dict[int, Entry] = {}  # id of a resource -> the failed command that should have written it
 
@@ -74,49 +78,26 @@ class WaveRunner:
                     elif failed:
                         failed.pop(id(resource), None)  # written anew
 
-    def answer(self, command: Command) -> tuple[Any, PieError | None]:
+    def answer(self, command: Command) -> Outcome:
         """Run a command of the host: its result, or its error. Any thread."""
         try:
-            return _answers(self._routes[type(command)], [command])[0], None
+            return answers(self._routes[type(command)], [command])[0], None
         except BaseException as error:  # there is nobody else whom a thread could tell, and extensions raise odd ones
-            return None, _device_error(command.of if isinstance(command, Stage) else command, error, "host")
+            return None, device_error(command.of if isinstance(command, Stage) else command, error, "host")
 
     def _run_batch(self, batch: Batch[Any], places: list[int]) -> None:
-        results = batch.results = [None] * len(batch.entries)
+        batch.results = [None] * len(batch.entries)
         if not places:
             return
-        route = self._routes[batch.kind]
-        commands = [batch.entries[place].command for place in places]
-        try:
-            answers = _answers(route, commands)
-        except Exception as error:
-            if len(places) == 1:
-                batch.errors[places[0]] = _device_error(commands[0], error)
-                return
-            log.warning("batch.failed", call=batch.kind.__name__, size=len(places), error=str(error))
-            for place in places:
-                self._run_alone(batch, place, route)
+        entries = [batch.entries[place] for place in places]
+        if batch.kind.stepwise:
+            self.stepping.begin(entries)
             return
-        for place, answer in zip(places, answers, strict=True):
-            results[place] = answer
-
-    def _run_alone(self, batch: Batch[Any], place: int, route: Route) -> None:
-        command = batch.entries[place].command
-        try:
-            batch.results[place] = _answers(route, [command])[0]
-        except Exception as error:
-            batch.errors[place] = _device_error(command, error)
-
-
-def _answers(route: Route, commands: Sequence[Command]) -> Sequence[Any]:
-    answers = route(commands)
-    if answers is None:
-        return [None] * len(commands)
-    if len(answers) != len(commands):
-        raise DeviceError(
-            f"the handler gave {len(answers)} results for {len(commands)} commands; report it to its author"
-        )
-    return answers
+        outcomes = run_together(self._routes[batch.kind], [entry.command for entry in entries])
+        for place, (result, error) in zip(places, outcomes, strict=True):
+            batch.results[place] = result
+            if error is not None:
+                batch.errors[place] = error
 
 
 def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
@@ -129,18 +110,8 @@ def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
     return False
 
 
-def _device_error(command: Command, error: BaseException, place: Place = "device") -> PieError:
-    if isinstance(error, PieError):
-        return error
-    log.error("command.failed", call=type(command).__name__, traceback="".join(traceback.format_exception(error)))
-    name = command.signature().name
-    wrapped = DeviceError(f"{name} failed on the {place}: {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped
-
-
 class ThreadDevice:
-    """A device served by a thread of its own.
+    """A device served by a thread of its own: waves as they come, and one step between two of them.
 
     `post` hands a function to the control thread (`loop.call_soon_threadsafe`).
     """
@@ -148,14 +119,14 @@ class ThreadDevice:
     def __init__(self, routes: Mapping[type[Command], Route], post: Callable[[Callable[[], None]], object]) -> None:
         self._runner = WaveRunner(routes)
         self._post = post
-        self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed, Concluded] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="pie-device", daemon=True)
         self._thread.start()
         self._workers = ThreadPoolExecutor(WORKERS, "pie-host")  # makes its threads when there is work
 
-    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+    def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
         """See `Device.launch`."""
-        self._inbox.put((wave, completed))
+        self._inbox.put((wave, completed, concluded))
 
     def work(self, command: Command, worked: Worked) -> None:
         """See `Device.work`."""
@@ -173,6 +144,14 @@ class ThreadDevice:
 
     def _serve(self) -> None:
         while (job := self._inbox.get()) is not None:
-            wave, completed = job
+            wave, completed, concluded = job
             self._runner.run(wave)
             self._post(completed)
+            while self._runner.stepping:
+                self._step(concluded)
+                if not self._inbox.empty():
+                    break
+
+    def _step(self, concluded: Concluded) -> None:
+        if ended := self._runner.stepping.step():
+            self._post(partial(concluded, ended))

@@ -12,11 +12,12 @@ from pie_core.resource import Resource
 
 
 class Entry(Protocol):
-    """One command of a batch, with the resources it touches."""
+    """One command of a batch, with the resources it touches. stopped: if it runs in steps, it is not to go on."""
 
     command: Command
     reads: Sequence[Resource]
     writes: Sequence[Resource]
+    stopped: bool
 
 
 E = TypeVar("E", bound=Entry)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
 from pie_core.command import Command
-from pie_core.inference.device import Completed, Route, WaveRunner, Worked
+from pie_core.inference.device import Completed, WaveRunner, Worked
+from pie_core.inference.running import Route
+from pie_core.inference.stepping import Concluded
 from pie_core.inference.wave import Wave
 
 
@@ -59,18 +62,24 @@ class ManualLoop:
 
 
 class InlineDevice:
-    """Runs a wave where it is launched; its completion arrives through `soon`. Keeps the waves for inspection."""
+    """Runs a wave where it is launched; its completion arrives through `soon`. Keeps the waves for inspection.
+
+    Steps run through `soon`, too, one at a time.
+    """
 
     def __init__(self, routes: Mapping[type[Command], Route], soon: Callable[[Callable[[], None]], object]) -> None:
         self._runner = WaveRunner(routes)
         self._soon = soon
+        self._at_step = False
         self.shapes: list[list[tuple[str, int]]] = []  # for each wave: (call, commands) of its batches
 
-    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+    def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
         """See `Device.launch`."""
         self.shapes.append([(batch.kind.signature().name, len(batch.entries)) for batch in wave.batches])
         self._runner.run(wave)
         self._soon(completed)
+        if not self._at_step:
+            self._step_soon(concluded)
 
     def work(self, command: Command, worked: Worked) -> None:
         """See `Device.work`."""
@@ -79,3 +88,13 @@ class InlineDevice:
 
     def close(self) -> None:
         """See `Device.close`."""
+
+    def _step_soon(self, concluded: Concluded) -> None:
+        self._at_step = bool(self._runner.stepping)
+        if self._at_step:
+            self._soon(partial(self._step, concluded))
+
+    def _step(self, concluded: Concluded) -> None:
+        if ended := self._runner.stepping.step():
+            self._soon(partial(concluded, ended))
+        self._step_soon(concluded)

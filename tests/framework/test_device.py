@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pie_core import ArgumentError, Command, DeviceError, Embed, KvPage, Reads, Writes
+from pie_core import UNFINISHED, ArgumentError, Command, DeviceError, Embed, KvPage, Reads, Writes
 from pie_core.inference.device import ThreadDevice, WaveRunner
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Wave
@@ -31,6 +31,8 @@ class Look(Command):
 
 
 class Entry:
+    stopped = False
+
     def __init__(self, command, reads=(), writes=()):
         self.command, self.reads, self.writes = command, reads, writes
 
@@ -49,6 +51,11 @@ def write(embed, fails=False):
 
 def look(embed):
     return Entry(Look((embed,)), reads=(embed,))
+
+
+def none(ended):
+    """Nothing runs in steps."""
+    assert not ended
 
 
 def fragile(batch):
@@ -164,10 +171,62 @@ def test_waves_run_in_launch_order_on_one_thread_and_close_waits_for_them():
     device = ThreadDevice({Look: record}, lambda function: function())
     embeds = [Embed() for _ in range(50)]
     for embed in embeds:
-        device.launch(Wave([Batch(Look, [look(embed)])]), lambda: done.append(1))
+        device.launch(Wave([Batch(Look, [look(embed)])]), lambda: done.append(1), none)
     device.close()
     device.close()
     assert [at[0] for at in seen] == embeds and threads == {"pie-device"} and len(done) == 50
+
+
+class Walk(Command):
+    """Take steps."""
+
+    stepwise = True
+    steps: int
+
+
+def test_waves_and_steps_take_turns_and_what_has_ended_is_told_of_behind_the_wave_that_began_it():
+    """The first wave waits until the others are there, so that nothing depends on which thread is quicker."""
+    told, ran = queue.SimpleQueue(), []
+    launched = threading.Event()
+
+    def watch(batch):
+        launched.wait(30)
+        ran.append("wave")
+
+    def walk(batch):
+        ran.append(sorted(command.steps for command in batch))
+        for command in batch:
+            command.steps -= 1
+        return [UNFINISHED if command.steps else "there" for command in batch]
+
+    device = ThreadDevice({Look: watch, Walk: walk}, lambda function: function())
+    try:
+        for walks in ([3, 1], [], [2]):
+            batches = [Batch(Look, [look(Embed())])]
+            if walks:
+                batches.append(Batch(Walk, [Entry(Walk(steps)) for steps in walks]))
+            device.launch(
+                Wave(batches), lambda: told.put("wave"), lambda ended: told.put([result for _, result, _ in ended])
+            )
+        launched.set()
+        heard = [told.get(timeout=30) for _ in range(6)]
+    finally:
+        device.close()
+    assert ran == ["wave", [1, 3], "wave", [2], "wave", [1, 2], [1]]
+    assert heard == ["wave", ["there"], "wave", "wave", ["there"], ["there"]]
+
+
+def test_a_device_that_is_closed_takes_no_more_steps():
+    begun = threading.Event()
+
+    def walk(batch):
+        begun.set()
+        return [UNFINISHED for _ in batch]
+
+    device = ThreadDevice({Walk: walk}, lambda function: function())
+    device.launch(Wave([Batch(Walk, [Entry(Walk(1))])]), lambda: None, none)
+    assert begun.wait(30)
+    device.close()
 
 
 class Ponder(Command):
@@ -190,7 +249,7 @@ def test_commands_of_the_host_run_beside_each_other_and_beside_a_wave_and_answer
     try:
         answers = []
         wave = Wave([Batch(Look, [look(Embed())])])
-        device.launch(wave, lambda: answers.append((wave.batches[0].results[0], None)))
+        device.launch(wave, lambda: answers.append((wave.batches[0].results[0], None)), none)
         for _ in range(2):
             device.work(Ponder(), lambda answer, error: answers.append((answer, error)))
         for _ in range(3):

@@ -7,6 +7,7 @@ The calls of the installed traits (`forward`, `embed_txt`, `get_next_dist`, ...)
 from typing import Any
 
 from inferlet import calls as _calls
+from inferlet.adjusting import adjust
 from inferlet.attention import roll
 from inferlet.chat import render_chat, render_image_turn
 from inferlet.context import Context
@@ -65,6 +66,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "TerminatedError",
     "TextDecoder",
     "TraitError",
+    "adjust",
     "any_of",
     "available_models",
     "create_queue",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 
 from inferlet import calls, generating
 from inferlet.attention import Attention, mask_rows
 from inferlet.chat import render_image_turn, render_turn
 from inferlet.dist import Dist
-from inferlet.drawing import Drawing
+from inferlet.drawing import Burst, Bursts, OneByOne
 from inferlet.errors import ArgumentError, PieError
 from inferlet.handles import Embed, Queue
 from inferlet.host import Host, host
@@ -21,6 +21,8 @@ from inferlet.sampling import Constraint, Sampler, greedy
 from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
 
 CHUNK = 1024  # tokens run in one forward pass while filling
+WHOLE = Burst(32, 32)  # tokens drawn by one call for who waits for the whole text
+SOON = Burst(1, 8)  # for who waits for the next token
 
 
 class Context:
@@ -47,7 +49,8 @@ class Context:
         self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
         self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
         self._hidden: set[int] = set()  # positions that are masked
-        self.drawing: Drawing | None = None  # as long as nothing else uses the context
+        self.drawing: OneByOne | Bursts | None = None  # as long as nothing else uses the context
+        self._ahead: Embed | None = None  # into which the server draws ahead of `tokens`
         self._closed = False
 
     # filling
@@ -129,7 +132,8 @@ class Context:
         constraints: Sequence[Constraint] = (),
     ) -> str:
         """Generate until `stop` says so, the model ends its answer, or the model's range is full; the text."""
-        return "".join([piece async for piece in self.stream(sampler, stop, constraints)])
+        pieces = generating.stream(self, sampler or greedy(), stop, constraints, WHOLE)
+        return "".join([piece async for piece in pieces])
 
     async def generate_until(
         self,
@@ -150,8 +154,8 @@ class Context:
         stop: Stop | None = None,
         constraints: Sequence[Constraint] = (),
     ) -> AsyncIterator[str]:
-        """The text in pieces, as whole characters, while it is generated."""
-        async for piece in generating.stream(self, sampler or greedy(), stop, constraints):
+        """The text in pieces, as whole characters, while it is generated; some tokens at a time."""
+        async for piece in generating.stream(self, sampler or greedy(), stop, constraints, SOON):
             yield piece
 
     # shaping
@@ -283,9 +287,33 @@ class Context:
                 table.hide(self._hidden, {last - 1})
         self._states = range(start, upto)
 
-    def draw_over(self, drawing: Drawing) -> None:
+    def draw_over(self, drawing: OneByOne | Bursts) -> None:
         """Its draws use up the hidden state of the last token."""
         self.drawing, self._states = drawing, range(0)
+
+    def start_ahead(
+        self, state: Embed, first: int | None, most: int, settings: Mapping[str, object]
+    ) -> Awaitable[list[int]]:
+        """Have up to `most` tokens drawn behind `state`, after `first` was run there; the pages are ahead then."""
+        table = self._table
+        before, context = table.tokens, table.handles()
+        pages = table.reserve(most - (first is None))
+        try:
+            drawn: Awaitable[list[int]] = calls.decode(
+                self.queue, context, state, pages, state, most, first, adapter=self.adapter, **settings
+            )
+        except BaseException:
+            table.settle(before)
+            raise
+        self._ahead, self._before = state, before
+        return drawn
+
+    def end_ahead(self, state: Embed, run: int) -> None:
+        """So many tokens were run, the last of them with its hidden state in `state`."""
+        self._ahead = None
+        self._table.settle(self._before + run)
+        self._out.insert(0, self._out.pop(self._out.index(state)))
+        self._states = range(self._table.tokens - 1, self._table.tokens)
 
     def run_drawn(self, token: list[Embed]) -> None:
         """Run the token whose embedding was drawn into an Embed, which gets its hidden state."""
@@ -330,7 +358,15 @@ class Context:
         """Before every use but for a drawing, which ends with it."""
         if self._closed:
             raise PieError("this context was closed")
-        self.drawing = None
+        if self.drawing is not None:
+            left, self.drawing = self.drawing.left, None
+            if left:  # nobody took it; and whoever took the last token did not have it run
+                self._forget(len(self.tokens) - 1)
+        if self._ahead is not None:  # nobody waited for what the server draws
+            self._table.truncate(self._before)
+            self._out.remove(self._ahead)
+            calls.dealloc_emb(self.queue, [self._ahead])
+            self._ahead = None
 
     def _check_filled(self) -> None:
         self._check_open()

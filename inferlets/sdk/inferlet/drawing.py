@@ -1,55 +1,172 @@
-"""Tokens drawn by the server (trait `decode`): a step is one pass and one draw, and one answer to wait for."""
+"""Tokens drawn by the server (trait `decode`): many by one call, or, where each pass needs a mask, one by one."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferlet import calls
+from inferlet.adjusting import Adjustment
 from inferlet.attention import Attention
+from inferlet.errors import ResourceError
 from inferlet.handles import Embed
 from inferlet.model import Model
-from inferlet.sampling import Constraint, Sampling
+from inferlet.sampling import Constraint, Sampler, Sampling
+from inferlet.stopping import Foreseen, Stop
 
 if TYPE_CHECKING:
     from inferlet.context import Context
 
 
-def can_draw(model: Model, constraints: Sequence[Constraint]) -> bool:
-    """Whether the server can draw for this program."""
-    return not constraints and "decode" in model.traits
+@dataclass(frozen=True)
+class Burst:
+    """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`."""
+
+    first: int
+    most: int
 
 
-class Drawing:
+@dataclass(frozen=True)
+class Plan:
+    """How the tokens of one answer are to be drawn. bounds: what ends it; None: only the program knows."""
+
+    sampling: Sampling
+    adjustment: Adjustment | None
+    bounds: Foreseen | None
+    burst: Burst
+
+
+def plan_drawing(
+    model: Model, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint], burst: Burst
+) -> Plan | None:
+    """The plan, if the server can do this."""
+    if "decode" not in model.traits or not isinstance(sampler, Sampling) or len(constraints) > 1:
+        return None
+    adjustment = constraints[0] if constraints else None
+    if not (adjustment is None or isinstance(adjustment, Adjustment)):
+        return None
+    bounds = Foreseen() if stop is None else stop if isinstance(stop, Foreseen) else None
+    return Plan(sampler, adjustment, bounds, burst)
+
+
+def can_draw(context: Context, plan: Plan) -> bool:
+    """Whether the server can draw the next token: it takes either a pattern of attention or an adjustment."""
+    return context.attention is None or plan.adjustment is None
+
+
+async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int:
+    """The next token of an answer."""
+    drawing = context.drawing
+    if drawing is None or not drawing.goes_on(plan, context.attention):
+        (state,) = context.hidden_states(1)
+        one_by_one = context.attention is not None or (plan.bounds is None and plan.adjustment is None)
+        drawing = OneByOne(context, state, plan) if one_by_one else Bursts(context, state, plan)
+        context.draw_over(drawing)
+    try:
+        token = await drawing.next(answer)
+    except BaseException:
+        context.drawing = None
+        raise
+    plan.sampling.draws.number += 1
+    return token
+
+
+class OneByOne:
     """Draws one after the other behind the last token of a context, whose hidden state is `state`.
 
     Each draw leaves the token's embedding in `state`, and the next pass its hidden state. Good as long as it is the
     context's `drawing`.
     """
 
-    def __init__(self, context: Context, state: Embed, sampling: Sampling) -> None:
+    left = ()  # drawn and not given yet
+
+    def __init__(self, context: Context, state: Embed, plan: Plan) -> None:
         self._context = context
         self._state = [state]
-        self._sampling = sampling
+        self._sampling = plan.sampling
         self._attention = context.attention
         self._drawn = False
 
-    def goes_on(self, sampling: Sampling, attention: Attention | None) -> bool:
+    def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """Whether the next draw can be the one that is wanted."""
-        return sampling is self._sampling and attention is self._attention
+        wanted = attention is not None or (plan.bounds is None and plan.adjustment is None)
+        return wanted and plan.sampling is self._sampling and attention is self._attention
 
-    async def next(self) -> int:
+    async def next(self, answer: Sequence[int]) -> int:
         """The next token. The context has taken the one before."""
         context, state, how, draws = self._context, self._state, self._sampling, self._sampling.draws
         if self._drawn:
             context.run_drawn(state)
         self._drawn = True
-        try:
-            token: int = await calls.sample(
-                context.queue, state, state, how.temperature, how.top_k, how.top_p, how.min_p, draws.seed, draws.number
-            )
-        except BaseException:
-            context.drawing = None
-            raise
-        draws.number += 1
+        token: int = await calls.sample(
+            context.queue, state, state, how.temperature, how.top_k, how.top_p, how.min_p, draws.seed, draws.number
+        )
         return token
+
+
+class Bursts:
+    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one.
+
+    The context's pages are ahead of its tokens meanwhile. Good as long as it is the context's `drawing`.
+    """
+
+    def __init__(self, context: Context, state: Embed, plan: Plan) -> None:
+        self._context = context
+        self._state = state
+        self._plan = plan
+        self._size = plan.burst.first
+        self.left: deque[int] = deque()  # drawn and not given yet
+        self._last: int | None = None
+
+    def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
+        """Whether the next draw can be the one that is wanted."""
+        return plan is self._plan and attention is None
+
+    async def next(self, answer: Sequence[int]) -> int:
+        """The next token. The context has taken the one before."""
+        if not self.left:
+            await self._draw(answer)
+        self._last = self.left.popleft()
+        return self._last
+
+    async def _draw(self, answer: Sequence[int]) -> None:
+        context, bounds = self._context, self._plan.bounds
+        most = min(self._size, context.model.max_position - len(context.tokens))
+        if bounds is None:
+            most = 1
+        elif bounds.most is not None:
+            most = min(most, bounds.most - len(answer))
+        try:
+            waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
+        except ResourceError:  # there may be room for one more token
+            if most == 1:
+                raise
+            most = 1
+            waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
+        drawn = await waiting
+        self._size = min(2 * self._size, self._plan.burst.most)
+        if context.drawing is self:
+            context.end_ahead(self._state, len(drawn) - (self._last is None))
+            self.left.extend(drawn)
+        else:  # somebody else has used the context meanwhile
+            self.left.append(drawn[0])
+
+    def _settings(self, answer: Sequence[int]) -> dict[str, object]:
+        how, adjustment, bounds = self._plan.sampling, self._plan.adjustment, self._plan.bounds
+        settings: dict[str, object] = {
+            "stop": list(self._context.model.eos_tokens),
+            "breaks": [ending for ending in bounds.endings if ending] if bounds is not None else [],
+            "temperature": how.temperature,
+            "top_k": how.top_k,
+            "top_p": how.top_p,
+            "min_p": how.min_p,
+            "seed": how.draws.seed,
+            "draw": how.draws.number,
+        }
+        if adjustment is not None:
+            settings["biased"], settings["bias"] = list(adjustment.bias), list(adjustment.bias.values())
+            settings["presence"], settings["frequency"] = adjustment.presence, adjustment.frequency
+            settings["seen"] = [*adjustment.seen, *answer] if adjustment.counts else []
+        return settings

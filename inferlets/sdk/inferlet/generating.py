@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from inferlet import calls
-from inferlet.drawing import Drawing, can_draw
-from inferlet.sampling import DIST_TOKENS, Constraint, Sampler, Sampling
+from inferlet.drawing import Burst, Plan, can_draw, draw_there, plan_drawing
+from inferlet.sampling import DIST_TOKENS, Constraint, Sampler
 from inferlet.stopping import Stop
 from inferlet.streaming import TextDecoder
 
@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 
 async def stream(
-    context: Context, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint]
+    context: Context, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint], burst: Burst
 ) -> AsyncIterator[str]:
     """See `Context.stream`."""
     decoder = TextDecoder(lambda ids: calls.detokenize(context.queue, list(ids)))
     model, answer, text = context.model, list[int](), ""
+    plan = plan_drawing(model, sampler, stop, constraints, burst)
     while len(context.tokens) < model.max_position and not (stop is not None and stop(answer, text)):
-        if isinstance(sampler, Sampling) and can_draw(model, constraints):
-            token = await _draw_there(context, sampler)
-        else:
-            token = await _draw_here(context, sampler, answer, constraints)
+        token = await _next(context, plan, sampler, answer, constraints)
         if token in model.eos_tokens:
             context.drawing = None  # nothing goes on behind this token
             break
@@ -40,17 +38,13 @@ async def stream(
         yield rest
 
 
-async def _draw_here(context: Context, sampler: Sampler, answer: list[int], constraints: Sequence[Constraint]) -> int:
-    dist = await context.next_dist(DIST_TOKENS if constraints else getattr(sampler, "top_k", DIST_TOKENS))
+async def _next(
+    context: Context, plan: Plan | None, sampler: Sampler, answer: list[int], constraints: Sequence[Constraint]
+) -> int:
+    if plan is not None and can_draw(context, plan):
+        return await draw_there(context, plan, answer)
+    wanted: int = getattr(sampler, "top_k", DIST_TOKENS)
+    dist = await context.next_dist(max(wanted, DIST_TOKENS) if constraints else wanted)
     for constraint in constraints:
         dist = constraint(dist, answer)
     return sampler(dist)
-
-
-async def _draw_there(context: Context, sampling: Sampling) -> int:
-    drawing = context.drawing
-    if drawing is None or not drawing.goes_on(sampling, context.attention):
-        (state,) = context.hidden_states(1)
-        drawing = Drawing(context, state, sampling)
-        context.draw_over(drawing)
-    return await drawing.next()

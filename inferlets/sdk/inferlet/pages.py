@@ -49,6 +49,13 @@ class PageTable:
         self.tokens += count
         return [page.handle for page in self.pages[first:] if page is not None]
 
+    def settle(self, tokens: int) -> None:
+        """Only so many were written of what room was made for."""
+        kept = -(-tokens // self.page_size)
+        self.drop(range(kept, len(self.pages)))
+        del self.pages[kept:]
+        self.tokens = tokens
+
     def fork(self, queue: Queue) -> PageTable:
         """A table that shares the full pages and has a copy of the partial one."""
         child = PageTable(queue, self.page_size)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from pie_core.command import Command
 from pie_core.errors import DeviceError
-from pie_core.inference.device import Route
+from pie_core.inference.running import Route
 from pie_core.resource import Resource
 from pie_core.schema import Access
 from pie_core.testing.conformance.books import record_state

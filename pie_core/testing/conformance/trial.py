@@ -18,6 +18,7 @@ from pie_core.control.space import Space
 from pie_core.control.submission import Submission
 from pie_core.errors import TerminatedError
 from pie_core.inference.device import Completed, Worked
+from pie_core.inference.stepping import Concluded
 from pie_core.inference.wave import Wave
 from pie_core.model import ModelInfo
 from pie_core.resource import Embed, KvPage
@@ -87,7 +88,7 @@ class RecordingDevice:
         self.launches: list[Launch] = []
         self._free_at = 0.0
 
-    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+    def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
         """See `Device.launch`."""
         launch = Launch(self._loop.time, [list(batch.entries) for batch in wave.batches])
         self.launches.append(launch)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pie_core.command import Command
 from pie_core.inference.device import Completed, WaveRunner, Worked
+from pie_core.inference.stepping import Concluded, Conclusion
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Wave
 from pie_core.testing.simulation.faults import Workshop
@@ -21,15 +22,16 @@ from pie_core.testing.simulation.ledger import Ledger
 class _Job:
     wave: Wave[Any]
     completed: Completed
+    concluded: Concluded
     computed: bool = False
 
 
 class SimulatedDevice:
     """Waves take up to `wave_s`, end in order, and are computed when they begin, when they end, or in between.
 
-    The control thread goes on meanwhile: what it changes too early or too late shows in the results. swap_s: how much
-    longer a wave with transfers may take. told: hears of a wave before it is launched; tell: what happens, before it
-    does.
+    The control thread goes on meanwhile: what it changes too early or too late shows in the results. Steps come between
+    waves, after any time up to `wave_s`, once it is known that what they belong to has begun. swap_s: how much longer a
+    wave with transfers may take. told: hears of a wave before it is launched; tell: what happens, before it does.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class SimulatedDevice:
         self._free_at = 0.0
         self._waiting: deque[_Job] = deque()  # to be computed
         self._running: deque[_Job] = deque()  # to be completed
+        self._at_step = False
 
-    def launch(self, wave: Wave[Any], completed: Completed) -> None:
+    def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
         """See `Device.launch`."""
         self._told(wave)
         self._tell(f"a wave: {[[str(entry) for entry in batch] for batch in self._ledger.launch(wave)]}")
@@ -64,7 +67,7 @@ class SimulatedDevice:
         if wave.batches[0].kind in (SwapOut, SwapIn):
             self._free_at += self._draw.uniform(0.0, self._swap_s)
         computed = self._draw.choice([begins, (begins + self._free_at) / 2, self._free_at])
-        job = _Job(wave, completed)
+        job = _Job(wave, completed, concluded)
         self._waiting.append(job)
         self._running.append(job)
         if computed == self._loop.time():
@@ -98,3 +101,23 @@ class SimulatedDevice:
         self._tell("a wave is done")
         job.completed()
         self._ledger.complete(job.wave)
+        if not self._at_step:
+            self._step_later(job.concluded)
+
+    def _step_later(self, concluded: Concluded) -> None:
+        self._at_step = bool(self._runner.stepping) and not any(job.computed for job in self._running)
+        if self._at_step:
+            self._loop.call_later(self._draw.uniform(0.0, self._wave_s), self._step, concluded)
+
+    def _step(self, concluded: Concluded) -> None:
+        if any(job.computed for job in self._running):  # it may have begun more, of which nobody has heard
+            self._at_step = False
+            return
+        if ended := self._runner.stepping.step():
+            self._loop.call_soon_threadsafe(self._conclude, concluded, ended)
+        self._step_later(concluded)
+
+    def _conclude(self, concluded: Concluded, ended: Sequence[Conclusion]) -> None:
+        self._tell(f"{len(ended)} that ran in steps have ended")
+        concluded(ended)
+        self._ledger.conclude(ended)

@@ -34,6 +34,11 @@ class Entry:
     finished: bool = False  # the device has reported it
 
     @property
+    def is_out_of_the_way(self) -> bool:
+        """Whether what depends on it can be launched behind it."""
+        return self.batch is not None and (self.finished or not type(self.submission.command).stepwise)
+
+    @property
     def failed(self) -> bool:
         return self.submission.done and self.submission.error is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pie_core.command import Command
-from pie_core.inference.device import Route
+from pie_core.inference.running import Route
 from pie_core.testing.fake import FakeBackend, digest
 
 # Arguments that are marked: the first of each makes the handler raise, the second makes it give too few results.

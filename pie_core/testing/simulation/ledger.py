@@ -16,6 +16,7 @@ from pie_core.control.submission import Submission
 from pie_core.control.swapping import Transfer
 from pie_core.control.ticket import Ticket
 from pie_core.errors import DeviceError, TerminatedError
+from pie_core.inference.stepping import Conclusion
 from pie_core.inference.wave import Batch, Wave
 from pie_core.resource import UNBOUND
 from pie_core.testing.simulation.entry import Entry, accesses, is_doomed, older, rank
@@ -134,7 +135,7 @@ class Ledger:
         if entry.submission.done:
             self._complain(f"{entry} was launched, though it was done")
         for other in entry.before:
-            if other.batch is None and not other.submission.done:
+            if not (other.is_out_of_the_way or other.submission.done):
                 self._complain(f"{entry} was launched before {other}, or beside it, on which it depends")
         for resource in (*entry.reads, *entry.writes):
             if resource.index == UNBOUND:
@@ -157,19 +158,29 @@ class Ledger:
             self._complain("waves are done in another order than they were launched")
         for batch in wave.batches:
             for place, submission in enumerate(batch.entries):
+                if batch.kind.stepwise and place not in batch.errors:
+                    continue  # it has only begun
                 if isinstance(submission, Transfer):
                     move = self.moves.complete(submission, batch.results[place], batch.errors.get(place))
                     if move is not None:
                         self._lose(move)
                     continue
-                entry = self._entries[id(submission)]
-                if entry.finished:
-                    self._complain(f"{entry} was completed twice")
-                entry.finished = True
-                if not (submission.done and submission.ticket.done):
-                    self._complain(f"{entry} was run, and its ticket is not done")
-                    continue
-                self._check_answer(entry, submission.ticket)
+                self._finish(submission)
+
+    def conclude(self, ended: Sequence[Conclusion]) -> None:
+        """The control layer has been told that commands which ran in steps have ended."""
+        for submission, _, _ in ended:
+            self._finish(submission)
+
+    def _finish(self, submission: Submission) -> None:
+        entry = self._entries[id(submission)]
+        if entry.finished:
+            self._complain(f"{entry} was completed twice")
+        entry.finished = True
+        if not (submission.done and submission.ticket.done):
+            self._complain(f"{entry} was run, and its ticket is not done")
+        elif not submission.stopped:
+            self._check_answer(entry, submission.ticket)
 
     def _lose(self, move: Move) -> None:
         """What could not be brought back is missed by all that build on what was there when it was moved."""
@@ -256,7 +267,7 @@ class Ledger:
 
     def _is_ready(self, entry: Entry) -> bool:
         """What is skipped while a wave is formed makes others ready too late to be held against that wave."""
-        return all(other.batch is not None or other.number not in self.open for other in entry.before) and all(
+        return all(other.is_out_of_the_way or other.number not in self.open for other in entry.before) and all(
             resource.index != UNBOUND and id(resource) not in self.moves.away
             for resource in (*entry.reads, *entry.writes)
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from pie_core.plugins import Selection
 from pie_core.registry import load_handlers, load_registry
 from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
+from pie_core.testing.fake import FakeHandler
 
 WITH, WITHOUT = Selection(), Selection(without=("traits.decode",))
 GENERATE = """
@@ -32,10 +35,18 @@ BODY
 
 
 def finished(body: str, selection: Selection, answer: str | None = None) -> tuple[Any, dict[str, int]]:
-    """What a program returned whose context generates as `body` says; and how many commands it took of each kind."""
+    """What a program returned whose context generates as `body` says; how many commands it took of each kind, and how
+    many times something was run (`passes`)."""
+
+    passes = []
+
+    class Counting(FakeHandler):
+        def forward(self, batch: Sequence[Any]) -> None:
+            passes.extend(batch)
+            super().forward(batch)
 
     async def main() -> tuple[Any, dict[str, int]]:
-        specs = [*fake_handlers(), *load_handlers("fake", "", selection)]
+        specs = [replace(spec, build=Counting) for spec in fake_handlers()] + load_handlers("fake", "", selection)
         model = fake_model(
             FakeBackend(page_size=4, pages=1200, embeds=1200, answer=answer), load_registry(selection), specs
         )
@@ -47,7 +58,7 @@ def finished(body: str, selection: Selection, answer: str | None = None) -> tupl
         assert outcome.ended.status == "finished", outcome.ended.error
         assert all(pool.free == pool.capacity for pool in model.layer.pools.values())
         counts = {name: counter.commands for name, counter in model.layer.statistics.calls.items()}
-        return json.loads(outcome.ended.value or "null"), counts
+        return json.loads(outcome.ended.value or "null"), counts | {"passes": len(passes)}
 
     return asyncio.run(main())
 
@@ -95,6 +106,36 @@ for _ in range(3):
     await asyncio.gather(waiting, return_exceptions=True)
     said.append(await context.generate(sampler, max_tokens(2)))
 """,
+    "biases": "said.append(await context.generate(SAMPLER, max_tokens(40), [adjust({40: 2.0, 7: -1.0})]))",
+    "penalties": """
+for _ in range(2):
+    said.append(await context.generate(SAMPLER, max_tokens(40), [adjust(presence=0.5, frequency=0.25)]))
+""",
+    "penalties, and a condition that nobody can foresee": """
+said.append(await context.generate(SAMPLER, lambda t, s: len(t) == 7, [adjust(frequency=0.5)]))
+""",
+    "another answer behind the first": """
+for _ in range(3):
+    said.append(await context.generate(SAMPLER, max_tokens(11)))
+""",
+    "strings that end it": """
+for ending in ("e", "\x01", "", "xyz", "\u00e9"):
+    said.append(await context.generate_until(40, stop=[ending, "q"], sampler=SAMPLER))
+""",
+    "an export in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(9)):
+    context.export("it")
+    with Context.open(model, "it", context.tokens) as again:
+        said.append([piece, (await again.next_dist(3)).ids])
+    release_kvpage("it")
+""",
+    "two at once": """
+with context.fork() as other:
+    samplers = SAMPLER, SAMPLER
+    said += await asyncio.gather(
+        context.generate(samplers[0], max_tokens(20)), other.generate(samplers[1], max_tokens(7))
+    )
+""",
     "masks in the middle": """
 async for piece in context.stream(SAMPLER, max_tokens(6)):
     said.append(piece)
@@ -130,9 +171,7 @@ said.append(await context.generate(sampler))
     drawn, took = finished(body, WITH)
     waited, takes = finished(body, WITHOUT)
     assert drawn == waited and drawn[2] == 15
-    assert (
-        took["forward"] == takes["forward"] + 2
-    )  # the end itself, and the token before it, whose state was drawn over
+    assert took["passes"] == takes["passes"]  # no token is run in vain, nor again
 
 
 def test_a_recited_answer_is_recited() -> None:
@@ -140,10 +179,26 @@ def test_a_recited_answer_is_recited() -> None:
     assert finished(body, WITH, "It is a long way")[0] == finished(body, WITHOUT, "It is a long way")[0]
 
 
-def test_a_token_takes_one_pass_and_one_draw() -> None:
+def test_many_tokens_take_one_call_and_as_many_passes() -> None:
     (_, took), (_, takes) = (finished("await context.generate(stop=max_tokens(9))", which) for which in (WITH, WITHOUT))
-    assert took["forward"] == takes["forward"] and took["sample"] == 9
-    assert took["embed_txt"] == takes["embed_txt"] - 8  # but for the prompt, the last token and what is filled in later
+    assert took["passes"] == takes["passes"] and took["decode"] == 1
+    assert took["forward"] == takes["forward"] - 8 and took["get_next_dist"] == takes["get_next_dist"] - 9
+
+
+def test_a_condition_that_only_the_program_knows_takes_one_draw_and_one_pass_a_token() -> None:
+    body = "await context.generate(stop=lambda tokens, text: len(tokens) == 9)"
+    (_, took), (_, takes) = finished(body, WITH), finished(body, WITHOUT)
+    assert took["passes"] == takes["passes"] and took["sample"] == 9 and "decode" not in took
+
+
+def test_who_waits_for_the_next_token_gets_it_soon() -> None:
+    body = """
+async for piece in context.stream(stop=max_tokens(20)):
+    said.append(piece)
+"""
+    assert (
+        finished(body, WITH, "It takes a very long while until it ends")[1]["decode"] == 5
+    )  # of 1, 2, 4, 8 and 5 tokens
 
 
 def test_what_the_server_cannot_draw_is_drawn_by_the_program() -> None:

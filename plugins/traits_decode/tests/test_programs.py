@@ -55,6 +55,15 @@ return json.dumps([await token for token in drawn])
     assert bytes(json.loads(outcome.ended.value or "")) == b"bcde"
 
 
+def test_many_tokens_come_by_one_call() -> None:
+    outcome = run("""
+drawn = await decode(q, pages, emb, pages, emb, 4)
+drawn += await decode(q, pages, emb, pages, emb, 9, drawn[-1], breaks=["xh", "A"])
+return json.dumps(drawn)
+""")
+    assert bytes(json.loads(outcome.ended.value or "")) == b"bcdefgh"
+
+
 def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
     """Whatever the books say by then: the pass behind the draw, enqueued already, has moved the Embed on."""
     made: list[tuple[int, int]] = []
@@ -81,6 +90,12 @@ def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
         ("await sample(q, emb, emb, temperature=-1)", "temperature >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1"),
         ("await sample(q, emb, emb, top_p=0.0)", "temperature >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1"),
         ("await sample(q, emb, emb, top_k=0)", "top_k is 0"),
+        ("await decode(q, pages, blank, pages, emb, 2)", "the Embed was never written"),
+        ("await decode(q, pages, emb, pages, emb, 1025)", "`most` is 1025; 1 to 1024 tokens can be drawn"),
+        ("await decode(q, pages, emb, pages, emb, 40)", "`okv` has 31 free slots, 39 tokens are to be run"),
+        ("await decode(q, pages, emb, pages, emb, 2, adapter='x')", "has no adapter 'x'"),
+        ("await decode(q, pages, emb, pages, emb, 2, biased=[1])", "1 tokens are biased, by 0 numbers"),
+        ("decode(q, pages, emb, pages, emb, 2)\nawait get_next_dist(q, emb)", "the Embed was never written"),
         ("await sample(q, emb, emb, seed=-1)", "-1 is outside 0..18446744073709551615"),
     ],
 )

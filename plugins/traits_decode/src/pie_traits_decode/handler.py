@@ -1,30 +1,43 @@
-"""The handler for any backend: distributions from `output_text`, embeddings from `input_text`, the draw by the SDK."""
+"""The handler for any backend: it runs and draws what the handlers of the text traits run and give."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from inferlet.dist import Dist
 from inferlet.draws import Draws
+from pie_traits_text.forward import Forward
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
 
-from pie_core import Foundation
-from pie_traits_decode.decode import Sample
+from pie_core import UNFINISHED, Foundation
+from pie_traits_decode.breaks import Breaks
+from pie_traits_decode.running import Run
+from pie_traits_decode.sample import Sample
+from pie_traits_decode.steps import Decode
 
 
 class DecodeHandler:
-    """Draws just as a program does that is given the distribution. Device thread."""
+    """Draws just as a program does that is given the distributions. Device thread."""
 
     def __init__(self, ground: Foundation) -> None:
         self._input = ground.handlers["input_text"]
         self._output = ground.handlers["output_text"]
-        self._at_once = ground.backend.batch_limit(GetNextDist)
+        self._forward = ground.handlers["forward"]
+        self._breaks = Breaks(ground.handlers["tokenize"])
+        limit = ground.backend.batch_limit
+        self._at_once = limit(GetNextDist)
+        self._steps_at_once = min(limit(Forward), limit(GetNextDist), limit(EmbedTxt))
 
     def sample(self, batch: Sequence[Sample]) -> list[int]:
         """As many distributions at a time as `output_text` takes."""
-        parts = [batch[first:][: self._at_once] for first in range(0, len(batch), self._at_once)]
-        tokens = [token for part in parts for token in self._drawn(part)]
+        tokens: list[int] = []
+        for part in _parts(batch, self._at_once):
+            asked = [GetNextDist(command.emb, command.top_k if command.temperature else 1) for command in part]
+            for record, of in zip(self._output.get_next_dist(asked), part, strict=True):
+                draws = Draws(of.seed, of.draw)
+                tokens.append(Dist.of(record).sample(of.temperature, of.top_k, of.top_p, of.min_p, draws))
         wanted = [
             EmbedTxt([token], [command.position], command.into)
             for token, command in zip(tokens, batch, strict=True)
@@ -34,10 +47,27 @@ class DecodeHandler:
             self._input.embed_txt(wanted)
         return tokens
 
-    def _drawn(self, batch: Sequence[Sample]) -> list[int]:
-        asked = [GetNextDist(command.emb, command.top_k if command.temperature else 1) for command in batch]
-        return [_draw(Dist.of(dist), of) for dist, of in zip(self._output.get_next_dist(asked), batch, strict=True)]
+    def decode(self, batch: Sequence[Decode]) -> list[Any]:
+        """One step of each: run the token drawn last, then draw."""
+        for command in batch:
+            if command.state is None:
+                command.state = Run(command, self._breaks.of(command.breaks))
+        for part in _parts([command.state for command in batch], self._steps_at_once):
+            self._step(part)
+        return [command.state.tokens if command.state.ended else UNFINISHED for command in batch]
+
+    def _step(self, runs: Sequence[Run]) -> None:
+        """May be called again for runs with which it has failed: each says where it is."""
+        if waiting := [run for run in runs if run.pending is not None]:
+            self._input.embed_txt([run.embed() for run in waiting])
+            self._forward.forward([run.forward() for run in waiting])
+            for run in waiting:
+                run.has_run()
+        drawing = [run for run in runs if not run.ended]
+        dists = self._output.get_next_dist([run.ask() for run in drawing])
+        for run, dist in zip(drawing, dists, strict=True):
+            run.draw(Dist.of(dist))
 
 
-def _draw(dist: Dist, of: Sample) -> int:
-    return dist.sample(of.temperature, of.top_k, of.top_p, of.min_p, Draws(of.seed, of.draw))
+def _parts(whole: Sequence[Any], most: int) -> list[Sequence[Any]]:
+    return [whole[first : first + most] for first in range(0, len(whole), most)]

@@ -30,7 +30,7 @@ def _room(command: AnyForward, count: int) -> list[int]:
     """Free slots of the pages of `okv`, up to the one with which they suffice."""
     room: list[int] = []
     for page in command.okv:
-        free = page.size - page.used.bit_count()
+        free = page.free
         room.append(free)
         count -= free
         if count <= 0:

@@ -1,0 +1,78 @@
+"""One `decode` between its steps."""
+
+from __future__ import annotations
+
+from inferlet.adjusting import Adjustment
+from inferlet.dist import Dist
+from inferlet.draws import Draws
+from inferlet.sampling import DIST_TOKENS
+from pie_traits_text.forward import Forward, ForwardWithAdapter
+from pie_traits_text.input_text import EmbedTxt
+from pie_traits_text.output_text import GetNextDist
+
+from pie_traits_decode.steps import Decode
+
+
+class Run:
+    """What was drawn and run, and the commands of the text traits for what is next.
+
+    tokens: drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
+    """
+
+    def __init__(self, command: Decode, breaks: frozenset[int]) -> None:
+        self.tokens: list[int] = []
+        self.pending = command.first
+        self.ended = False
+        self._command = command
+        self._ends = breaks | frozenset(command.stop)
+        self._pages = (*command.ikv, *(page for page in command.okv if page not in command.ikv))
+        self._live = [*command.live, *[0] * (len(self._pages) - len(command.live))]
+        self._places = [self._pages.index(page) for page in command.okv]
+        self._ran = 0
+        adjustment = Adjustment(
+            dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
+        )
+        self._adjustment = adjustment if adjustment.changes_anything else None
+
+    def embed(self) -> EmbedTxt:
+        """The pending token's embedding, where its hidden state will be."""
+        assert self.pending is not None
+        return EmbedTxt([self.pending], [self._command.start + self._ran], self._command.oemb)
+
+    def forward(self) -> Forward | ForwardWithAdapter:
+        """Run the pending token."""
+        command = self._command
+        place, slot = command.slots[self._ran]
+        pages, token, page = self._pages, command.oemb, (command.okv[place],)
+        live, slots, positions = tuple(self._live), ((0, slot),), (command.start + self._ran,)
+        if command.adapter is None:
+            return Forward(pages, token, page, token, None, live, (), slots, positions)
+        return ForwardWithAdapter(command.adapter, pages, token, page, token, None, live, (), slots, positions)
+
+    def has_run(self) -> None:
+        """The pending token is context."""
+        place, slot = self._command.slots[self._ran]
+        self._live[self._places[place]] |= 1 << slot
+        self._ran += 1
+        self.pending = None
+
+    def ask(self) -> GetNextDist:
+        """What to draw from."""
+        command = self._command
+        top_k = command.top_k
+        if self._adjustment is not None:
+            top_k = None if top_k is None else max(top_k, DIST_TOKENS)
+        elif command.temperature == 0:
+            top_k = 1
+        return GetNextDist(command.oemb if self._ran else command.emb, top_k)
+
+    def draw(self, dist: Dist) -> None:
+        """Draw the next token."""
+        command = self._command
+        if self._adjustment is not None:
+            dist = self._adjustment(dist, self.tokens)
+        draws = Draws(command.seed, command.draw + len(self.tokens))
+        token = dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws)
+        self.tokens.append(token)
+        self.ended = len(self.tokens) == command.most or token in self._ends
+        self.pending = None if self.ended else token

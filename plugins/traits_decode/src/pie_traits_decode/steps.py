@@ -1,0 +1,138 @@
+"""`decode`: many steps in one command. Others join and leave between steps, and nothing waits for a program."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pie_core import (
+    U32,
+    U64,
+    ArgumentError,
+    Command,
+    Embed,
+    HandleError,
+    KvPage,
+    ModelInfo,
+    Planned,
+    Reads,
+    Writes,
+)
+from pie_core.errors import nearest
+from pie_traits_decode.settings import check_settings, position_behind
+
+MOST = 1024  # tokens of one command
+
+
+class Decode(Command):
+    """Draw tokens one after the other, and run each to draw the next.
+
+    ikv: context pages, as for `forward`. emb: one Embed with a hidden state, from which the first token is drawn.
+    okv: keys and values of the tokens that are run fill the free slots of these pages in order; room for all of them
+        is wanted. May be pages of `ikv`. oemb: one Embed, which gets the hidden state of the last token that is run;
+        may be `emb`, and stays what it is if none is run.
+    most: how many tokens are drawn at most; 1 to 1024. The last one is not run.
+    first: a token to be run before all, where `emb` stands (the last one of a `decode` before); what `emb` holds does
+        not matter then. None: there is none.
+    stop: tokens that end it; such a one is the last of the result. breaks: texts that the caller waits for. It ends
+        behind a token that has the last byte of one of them, for the text may be whole there.
+    temperature, top_k, top_p, min_p, seed: see `sample`. draw: the number of the first draw; each takes the next.
+    biased, bias: tokens, and what is added to the log-probability of each. presence, frequency: taken off those of
+        tokens drawn before, once and for each time; `seen` are such that were drawn by earlier calls. With any of them
+        only the `top_k` tokens that are most probable without are looked at, but no fewer than 256.
+    adapter: every token is run through it (`forward_with_adapter`).
+
+    Returns what was drawn. Until then the slots of `okv` that it may fill are no context, and `oemb` cannot be read; so
+    await it before naming them. Errors: those of `sample` and `forward`; `most` outside its range or more than the
+    model has positions for; too many or infinite biases.
+    """
+
+    stepwise = True
+    returns = list[U32]
+    ikv: Reads[KvPage]
+    emb: Reads[Embed]
+    okv: Writes[KvPage]
+    oemb: Writes[Embed]
+    most: U32
+    first: U32 | None = None
+    stop: list[U32] = []
+    breaks: list[str] = []
+    temperature: float = 0.0
+    top_k: U32 | None = 256
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: U64 = 0
+    draw: U64 = 0
+    biased: list[U32] = []
+    bias: list[float] = []
+    presence: float = 0.0
+    frequency: float = 0.0
+    seen: list[U32] = []
+    adapter: str | None = None
+    live: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its visible slots
+    slots: Planned[tuple[tuple[int, int], ...]] = ()  # for each token that may be run: (place of the page in okv, slot)
+    start: Planned[int] = 0  # where the first token that is run goes
+    state: Planned[Any] = None  # the handler's, between steps
+
+    def prepare(self, model: ModelInfo) -> None:
+        self._check(model)
+        start = position_behind(self.emb, "decode")
+        runs = self.most - (self.first is None)
+        if start + runs > model.max_position:
+            left = max(0, model.max_position - start)
+            raise ArgumentError(f"decode: the model has {left} positions left, {runs} tokens are to be run")
+        free = sum(page.free for page in self.okv)
+        if free < runs:
+            raise ArgumentError(
+                f"decode: `okv` has {free} free slots, {runs} tokens are to be run; allocate more pages"
+            )
+        self.start = start
+        self.live = tuple([page.live for page in self.ikv])
+        self.slots = tuple(self._reserve(runs))  # shortens okv
+        if runs:
+            self.oemb[0].position = None
+
+    def conclude(self, result: Any) -> None:
+        """See `Command.conclude`. The slots of what was run are used now."""
+        run = 0 if result is None else len(result) - (self.first is None)
+        for place, page in enumerate(self.okv):
+            offsets = [slot for at, slot in self.slots if at == place]
+            page.fill_reserved(offsets, max(0, min(len(offsets), run)))
+            run -= len(offsets)
+        if result is not None and self.slots:
+            self.oemb[0].position = self.start + len(result) - (self.first is None)
+
+    def _check(self, model: ModelInfo) -> None:
+        if len(self.emb) != 1 or len(self.oemb) != 1:
+            given = f"{len(self.emb)} and {len(self.oemb)}"
+            raise ArgumentError(f"decode: one Embed to read and one to write are wanted; got {given}")
+        if not 1 <= self.most <= MOST:
+            raise ArgumentError(f"decode: `most` is {self.most}; 1 to {MOST} tokens can be drawn")
+        check_settings(self, "decode")
+        for field, named in (("okv", self.okv), ("ikv", self.ikv)):
+            if len(set(named)) < len(named):
+                raise HandleError(f"decode: a page is named twice in `{field}`")
+        largest = max([*self.stop, *self.seen, *self.biased, self.first or 0])
+        if largest >= model.vocab_size:
+            raise ArgumentError(f"decode: token {largest} is outside the vocabulary of {model.vocab_size}")
+        if len(self.biased) != len(self.bias):
+            raise ArgumentError(f"decode: {len(self.biased)} tokens are biased, by {len(self.bias)} numbers")
+        if not all(map(math.isfinite, [self.presence, self.frequency, *self.bias])):
+            raise ArgumentError("decode: biases and penalties must be finite numbers")
+        if not all(self.breaks):
+            raise ArgumentError("decode: an empty text in `breaks`; name what the caller waits for")
+        if self.adapter is not None and self.adapter not in model.adapters:
+            near = nearest(self.adapter, model.adapters)
+            raise ArgumentError(f"decode: model {model.name!r} has no adapter {self.adapter!r}{near}")
+
+    def _reserve(self, runs: int) -> list[tuple[int, int]]:
+        """Slots in order; `okv` keeps the pages that they are in. Each slot as (place in okv, offset)."""
+        reserved: list[tuple[int, int]] = []
+        taken: list[KvPage] = []
+        for page in self.okv:
+            count = min(page.free, runs - len(reserved))
+            if count:
+                reserved += [(len(taken), offset) for offset in page.reserve(count)]
+                taken.append(page)
+        self.okv = tuple(taken)
+        return reserved
