@@ -1,7 +1,7 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode), the draw run
-before it is known; bursts of 32 tokens by decode, as `Context.generate` asks for them.
+Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts of 32
+tokens by decode, as `Context.generate` asks for them.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
