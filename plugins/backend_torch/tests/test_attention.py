@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from pie_backend_torch.attention import Flavour, attend
+from pie_backend_torch.attention import GroupedAttention, attend
+from pie_backend_torch.kernels import Flavour
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Span, build_step
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -42,8 +43,8 @@ def test_every_call_of_a_batch_attends_as_defined(heads: tuple[int, int], dtype:
     batch = spans()
     for span, (context, _) in zip(batch, CALLS, strict=True):
         pool.positions[span.slots[0] - context :][:context] = torch.arange(context, device=device)
-    step = build_step(batch, PAGE, device)
-    step.place(pool, dtype)
+    step = build_step(GroupedAttention(), batch, PAGE, device)
+    step.place(pool)
     query, key, value = (
         torch.randn(step.count, count, WIDTH, device=device, dtype=dtype) for count in (heads[0], heads[1], heads[1])
     )

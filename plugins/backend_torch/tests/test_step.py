@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pie_backend_torch.step import LANE, Span, build_step, padded
+from pie_backend_torch.attention import GroupedAttention, GroupedPlan
+from pie_backend_torch.grouped import LANE, Group, padded
+from pie_backend_torch.step import Span, Step, build_step
 
 CPU = torch.device("cpu")
 
@@ -16,6 +18,11 @@ def test_padding_is_by_lanes_and_wastes_at_most_a_third(length: int) -> None:
     width = padded(length)
     assert width >= length and width % LANE == 0
     assert width < length + LANE or width <= length * 3 / 2
+
+
+def groups_of(step: Step) -> list[Group]:
+    assert isinstance(step.plan, GroupedPlan)
+    return step.plan.groups
 
 
 @given(st.data())
@@ -28,7 +35,7 @@ def test_every_call_gathers_its_live_slots_then_its_own(data: st.DataObject) -> 
         count, own = data.draw(st.integers(1, 5)), next(pages) * size
         start = data.draw(st.integers(0, 50))
         spans.append(Span(context, live, range(own, own + count), range(start, start + count)))
-    step = build_step(spans, size, CPU, ([1, 2, 3],))
+    step = build_step(GroupedAttention(), spans, size, CPU, ([1, 2, 3],))
     assert step.slots.tolist() == [slot for span in spans for slot in span.slots]
     assert step.positions.tolist() == [position for span in spans for position in span.positions]
     assert step.highest == max(step.positions.tolist())
@@ -38,7 +45,7 @@ def test_every_call_gathers_its_live_slots_then_its_own(data: st.DataObject) -> 
     for place, span in enumerate(spans):
         rows[place] = range(at, at := at + len(span.slots))
     seen = []
-    for group in step.groups:
+    for group in groups_of(step):
         group_rows = (torch.arange(at) if group.rows is None else group.rows).view(group.n, group.tokens).tolist()
         for row, of in enumerate(group_rows):
             place = next(index for index, span_rows in enumerate(rows) if list(span_rows) == of)
@@ -65,7 +72,7 @@ def test_every_call_gathers_its_live_slots_then_its_own(data: st.DataObject) -> 
 def test_equal_shapes_share_a_launch_and_masks_keep_apart() -> None:
     decode = [Span([1, 2], [0xFF, 0xF], [30 + n], [12]) for n in range(4)]
     masked = Span([1], [0xFF], [40], [9], np.ones((1, 9), dtype=bool))
-    groups = build_step([*decode, masked], 8, CPU).groups
+    groups = groups_of(build_step(GroupedAttention(), [*decode, masked], 8, CPU))
     assert [(group.n, group.tokens, group.width, group.mask is None) for group in groups] == [
         (4, 1, 32, True),
         (1, 1, 32, False),

@@ -1,67 +1,74 @@
-"""Attention of one layer over the pool: write the step's keys and values, gather each call's context, attend.
+"""Attention of one layer over the pool with torch's own kernels: gather each call's context, attend.
 
-Every call is computed in shapes that depend on it alone (see `step`), so its result does not depend on the batch.
+Every call is computed in shapes that depend on it alone (see `grouped`), so its result does not depend on the batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pie_backend_torch.grouped import Group, Groups
+from pie_backend_torch.kernels import PLAIN, Flavour, Room
 from pie_backend_torch.pool import KvPool
-from pie_backend_torch.step import Group, Step
+from pie_backend_torch.step import Span, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Flavour:
-    """How a layer attends, beyond the plain softmax."""
+class GroupedAttention:
+    """See `kernels.Attention`. Launches differ with the lengths of the calls, so they cannot be captured."""
 
-    scale: float | None = None  # of the scores; None: 1 / sqrt(key width)
-    window: int | None = None  # a token sees positions above its own minus this; an explicit mask replaces it
-    softcap: float | None = None  # scores become cap * tanh(score / cap)
-    sinks: Tensor | None = None  # [heads] one more score per head that takes weight and gives nothing
+    capturable = False
+
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> GroupedPlan:
+        assert room is None
+        return GroupedPlan(spans, page_size, ordered)
 
 
-PLAIN = Flavour()
+class GroupedPlan(Groups):
+    """See `kernels.AttentionPlan`."""
+
+    def attend(self, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour) -> Tensor:
+        padding = query.shape[0] - self.tokens
+        if padding:
+            query, key, value = query[: self.tokens], key[: self.tokens], value[: self.tokens]
+        out = _all_groups(self, pool.keys[layer], pool.values[layer], query, key, value, flavour)
+        return functional.pad(out, (0, 0, 0, 0, 0, padding)) if padding else out
 
 
 def attend(
     step: Step, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour = PLAIN
 ) -> Tensor:
-    """query [rows, heads, width], key and value [rows, kv heads, width] of the new tokens -> [rows, heads, width].
-
-    Writes key and value to the pool first. A token that may see nothing gets zeros. Rows past the step's tokens are
-    padding (`rows.pad_rows`) and get zeros, too.
-    """
-    keys, values = pool.keys[layer], pool.values[layer]
-    padding = query.shape[0] - step.count
-    if padding:
-        query, key, value = query[: step.count], key[: step.count], value[: step.count]
-    keys.index_copy_(0, step.slots, key)
-    values.index_copy_(0, step.slots, value)
-    out = _all_groups(step, keys, values, query, key, value, flavour)
-    return functional.pad(out, (0, 0, 0, 0, 0, padding)) if padding else out
+    """Write the new tokens' keys and values to the pool, then `AttentionPlan.attend`."""
+    pool.write(layer, step.slots, key, value)
+    return step.plan.attend(pool, layer, query, key, value, flavour)
 
 
 def _all_groups(
-    step: Step, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour
+    plan: Groups, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour
 ) -> Tensor:
-    if len(step.groups) == 1:
-        return _group(step, step.groups[0], keys, values, query, key, value, flavour)
+    if len(plan.groups) == 1:
+        return _group(plan, plan.groups[0], keys, values, query, key, value, flavour)
     out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
-    for group in step.groups:
+    for group in plan.groups:
         rows = group.rows
         assert rows is not None
-        part = _group(step, group, keys, values, query.index_select(0, rows), key, value, flavour)
+        part = _group(plan, group, keys, values, query.index_select(0, rows), key, value, flavour)
         out.index_copy_(0, rows, part)
     return out
 
 
 def _group(
-    step: Step, group: Group, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour
+    plan: Groups,
+    group: Group,
+    keys: Tensor,
+    values: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    flavour: Flavour,
 ) -> Tensor:
     n, tokens, heads = group.n, group.tokens, query.shape[1]
     window = flavour.window
@@ -69,7 +76,7 @@ def _group(
     if group.width:
         shown = keys.index_select(0, group.context).view(n, group.width, *keys.shape[1:]).transpose(1, 2)
         given = values.index_select(0, group.context).view(n, group.width, *values.shape[1:]).transpose(1, 2)
-        bias = step.bias(group, window)
+        bias = plan.bias(group, window)
     else:
         if group.rows is not None:
             key, value = key.index_select(0, group.rows), value.index_select(0, group.rows)

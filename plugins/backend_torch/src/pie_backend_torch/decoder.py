@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pie_backend_torch.kernels import Kernels
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Step
 
@@ -19,6 +20,7 @@ class Decoder(Protocol):
     hidden_size: int
     max_position: int
     layers: tuple[LayerShape, ...]
+    kernels: Kernels  # those it runs on; of `generic`, attention and the choice of tokens alone
     dtype: torch.dtype
     device: torch.device
     seeing: Any  # the part of a transformers model that makes image features, where that was loaded with it; or None

@@ -16,12 +16,14 @@ from pie_backend_torch import paged
 from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.checkpoint import Checkpoint
 from pie_backend_torch.families import check_family, position_limit
+from pie_backend_torch.kernels import Kernels
 from pie_backend_torch.packing import adaptable_layers, pack_linears, split_activations
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.selfcheck import Reference, check_against, take_reference
 from pie_backend_torch.silence import quiet
 from pie_backend_torch.step import Step
+from pie_backend_torch.torch_kernels import TorchKernels
 from pie_core.errors import CheckpointError, PieError, UnsupportedError
 from pie_core.inference.backend import Progress
 
@@ -38,6 +40,7 @@ class GenericDecoder:
         self.vocab_size, self.hidden_size = int(text.vocab_size), int(text.hidden_size)
         self.max_position = position_limit(model.config)
         self.layers = layers
+        self.kernels: Kernels = TorchKernels()
         self.dtype, self.device = dtype, device
         base = getattr(model, model.base_model_prefix)
         self.seeing = base if hasattr(base, "get_image_features") else None

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pie_backend_torch.adapters import Adapters
-from pie_backend_torch.attention import Flavour, attend
+from pie_backend_torch.kernels import Flavour, Gated, Kernels, Turning
 from pie_backend_torch.lean_config import LeanConfig
-from pie_backend_torch.linear import Linear, LinearMaker
+from pie_backend_torch.linear import Linear
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rotary import RotaryTable
-from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.step import Step
 
 Read = Callable[[str], Tensor]
@@ -28,83 +27,74 @@ Read = Callable[[str], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Weights of one block. Norms are [hidden]; those of single heads, if the family has them, [head width]."""
+    """Weights of one block. Norms are [hidden]."""
 
     attention_norm: Tensor
     query_key_value: Linear
-    query_norm: Tensor | None
-    key_norm: Tensor | None
+    turning: Turning
     output: Linear
     mlp_norm: Tensor
-    gate: Linear
-    up: Linear
+    gated: Gated
     down: Linear
     flavour: Flavour
 
 
 class LeanDecoder:
-    """A Llama-like decoder over the pool. See `decoder.Decoder`."""
+    """A Llama-like decoder over the pool, on the kernels it is given. See `decoder.Decoder`."""
 
     implementation = "lean"
     seeing = None
 
     def __init__(
-        self, config: LeanConfig, read: Read, dtype: torch.dtype, device: torch.device, adapters: Adapters
+        self,
+        config: LeanConfig,
+        read: Read,
+        dtype: torch.dtype,
+        device: torch.device,
+        adapters: Adapters,
+        kernels: Kernels,
     ) -> None:
         self.vocab_size, self.hidden_size = config.vocab_size, config.hidden_size
         self.max_position = config.max_position
+        self.kernels = kernels
         self.dtype, self.device = dtype, device
         shape = LayerShape(config.kv_heads, config.head_width, config.head_width)
         self.layers = (shape,) * config.layers
-        self._config = config
         self._eps = config.norm_eps
         self._table = read("model.embed_tokens.weight")
-        self._norm = read("model.norm.weight")
-        maker = LinearMaker()
-        self._blocks = [_read_layer(config, read, maker, adapters, index) for index in range(config.layers)]
-        self._head = maker.make(self._table if config.tied_head else read("lm_head.weight"))
+        self._blocks = [_read_layer(config, read, kernels, adapters, index) for index in range(config.layers)]
+        # of each block's second half the norm that follows it
+        self._next_norms = [block.attention_norm for block in self._blocks[1:]] + [read("model.norm.weight")]
+        self._head = kernels.linear(self._table if config.tied_head else read("lm_head.weight"), None)
         self._rotary = RotaryTable(config.rope, dtype, device)
 
     def embed(self, ids: Tensor) -> Tensor:
         return self._table.index_select(0, ids)
 
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
-        count, x = x.shape[0], pad_rows(x)
-        cos, sin = self._rotary.rows(pad_rows(step.positions), step.highest)
-        size = (self.hidden_size,)
-        for index, layer in enumerate(self._blocks):
-            normed = functional.rms_norm(x, size, layer.attention_norm, self._eps)
-            x = layer.output.add(self._attend(index, layer, normed, cos, sin, step, pool), x)
-            normed = functional.rms_norm(x, size, layer.mlp_norm, self._eps)
-            x = layer.down.add(layer.up.mul(normed, layer.gate.silu(normed)), x)
-        return functional.rms_norm(x, size, self._norm, self._eps)[:count]
+        kernels, count, x = self.kernels, x.shape[0], self.kernels.pad(x)
+        cos, sin = self._rotary.rows(kernels.pad(step.positions), step.highest)
+        normed = kernels.norm(x, self._blocks[0].attention_norm, self._eps)
+        for index, (layer, next_norm) in enumerate(zip(self._blocks, self._next_norms, strict=True)):
+            how = layer.turning
+            joined = layer.query_key_value(normed).view(-1, how.heads + 2 * how.kv_heads, how.width)
+            query, key, value = kernels.turn(joined, how, cos, sin, step, pool, index)
+            out = step.plan.attend(pool, index, query, key, value, layer.flavour).reshape(-1, how.heads * how.width)
+            x, normed = kernels.add_norm(layer.output, out, x, layer.mlp_norm, self._eps)
+            x, normed = kernels.add_norm(layer.down, layer.gated(normed), x, next_norm, self._eps)
+        return normed[:count]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self._head(pad_rows(hidden))[: hidden.shape[0]].float()
-
-    def _attend(
-        self, index: int, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, step: Step, pool: KvPool
-    ) -> Tensor:
-        heads, kv_heads, width = self._config.heads, self._config.kv_heads, self._config.head_width
-        both = heads + kv_heads
-        joined = layer.query_key_value(x).view(-1, both + kv_heads, width)
-        turned = joined[:, :both]
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query = functional.rms_norm(joined[:, :heads], (width,), layer.query_norm, self._eps)
-            key = functional.rms_norm(joined[:, heads:both], (width,), layer.key_norm, self._eps)
-            turned = torch.cat([query, key], 1)
-        turned = turned * cos + turned.roll(width // 2, -1) * sin
-        out = attend(step, pool, index, turned[:, :heads], turned[:, heads:], joined[:, both:], layer.flavour)
-        return out.reshape(-1, heads * width)
+        return self._head(self.kernels.pad(hidden))[: hidden.shape[0]].float()
 
 
-def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, adapters: Adapters, index: int) -> Layer:
+def _read_layer(config: LeanConfig, read: Read, kernels: Kernels, adapters: Adapters, index: int) -> Layer:
     prefix = f"model.layers.{index}."
 
     def linear(*names: str, bias: bool) -> Linear:
         weights = [read(f"{prefix}{name}.weight") for name in names]
         biases = [read(f"{prefix}{name}.bias") for name in names] if bias else []
-        made = maker.make(joined(weights), joined(biases) if bias else None)
+        made = kernels.linear(joined(weights), joined(biases) if bias else None)
         return adapters.on_linear(made, [prefix + name for name in names], [weight.shape[0] for weight in weights])
 
     def joined(tensors: list[Tensor]) -> Tensor:
@@ -113,16 +103,14 @@ def _read_layer(config: LeanConfig, read: Read, maker: LinearMaker, adapters: Ad
     def norm(name: str) -> Tensor:
         return read(f"{prefix}{name}.weight")
 
-    attention = [f"self_attn.{part}_proj" for part in "qkv"]
+    norms = (norm("self_attn.q_norm"), norm("self_attn.k_norm")) if config.head_norms else None
     return Layer(
         attention_norm=norm("input_layernorm"),
-        query_key_value=linear(*attention, bias=config.qkv_bias),
-        query_norm=norm("self_attn.q_norm") if config.head_norms else None,
-        key_norm=norm("self_attn.k_norm") if config.head_norms else None,
+        query_key_value=linear(*[f"self_attn.{part}_proj" for part in "qkv"], bias=config.qkv_bias),
+        turning=Turning(config.heads, config.kv_heads, config.head_width, norms, config.norm_eps),
         output=linear("self_attn.o_proj", bias=config.output_bias),
         mlp_norm=norm("post_attention_layernorm"),
-        gate=linear("mlp.gate_proj", bias=config.mlp_bias),
-        up=linear("mlp.up_proj", bias=config.mlp_bias),
+        gated=kernels.gated(partial(linear, bias=config.mlp_bias), "mlp.gate_proj", "mlp.up_proj"),
         down=linear("mlp.down_proj", bias=config.mlp_bias),
         flavour=Flavour(window=config.windows[index]),
     )

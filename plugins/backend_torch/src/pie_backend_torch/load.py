@@ -21,11 +21,14 @@ from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_attention_by_shape, choose_device, choose_dtype
+from pie_backend_torch.kernels import Kernels, Recipe
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
+from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.options import TorchOptions, check_options
 from pie_backend_torch.pool import token_bytes
 from pie_backend_torch.text_part import text_part
 from pie_backend_torch.tokenizer import Tokenizer, bos_token, eos_tokens, open_tokenizer, prompt_template
+from pie_backend_torch.torch_kernels import TORCH
 from pie_backend_torch.vision.opening import Sight
 from pie_backend_torch.vision.seeing import Limits
 from pie_core.errors import CheckpointError, UnsupportedError
@@ -34,9 +37,11 @@ from pie_core.model import ModelInfo, ModelSpec
 
 log = structlog.get_logger(__name__)
 
+INSTEAD = "use --backend torch"
 
-def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> TorchBackend:
-    """The backend of `BackendSpec.load`; see there for what it raises."""
+
+def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress, recipe: Recipe = TORCH) -> TorchBackend:
+    """The backend of `BackendSpec.load`; see there for what it raises. `recipe` makes another backend of this one."""
     check_options(options)
     choose_kernels_by_shape()
     started = time.perf_counter()
@@ -52,7 +57,7 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
     memory.check_weights(checkpoint.parameters * dtype.itemsize, device)
     # not in inference mode: handlers of other packages may write to the pools outside it
     with memory.told(device), torch.no_grad():
-        decoder = _read_decoder(checkpoint, options.implementation, dtype, device, adapters, progress)
+        decoder = _read_decoder(checkpoint, options, dtype, device, adapters, progress, recipe)
         adapters.loaded()
         slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
         pages = memory.choose_pages(options, slot, embed, device)
@@ -81,29 +86,40 @@ def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress) -> 
 
 def _read_decoder(
     checkpoint: Checkpoint,
-    implementation: str,
+    options: TorchOptions,
     dtype: torch.dtype,
     device: torch.device,
     adapters: Adapters,
     progress: Progress,
+    recipe: Recipe,
 ) -> Decoder:
     text = text_part(checkpoint)
-    reason = lean_config.why_not(text.config)
+    implementation, reason = options.implementation, lean_config.why_not(text.config)
+    if not recipe.generic and (reason is not None or implementation == "generic"):
+        why = reason or "implementation=generic is transformers' own modules"
+        raise UnsupportedError(f"{checkpoint.path}: backend {recipe.name} does not cover this model: {why}; {INSTEAD}")
     if implementation == "lean" and reason is not None:
         raise UnsupportedError(f"{checkpoint.path}: implementation=lean does not cover this model: {reason}; use auto")
     lean = reason is None and implementation != "generic"
     log.info("model.path", path="lean" if lean else "generic", why=reason or f"implementation={implementation}")
     if lean:
-        return _read_lean(text, dtype, device, adapters, progress)
+        config = lean_config.read_config(text.config, str(text.path / "config.json"))
+        kernels = recipe.kernels(config, dtype, device, options.page_size)
+        return _read_lean(text, config, dtype, device, adapters, progress, kernels)
     from pie_backend_torch.generic import load_generic
 
     return load_generic(checkpoint, dtype, device, adapters, progress)
 
 
 def _read_lean(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, adapters: Adapters, progress: Progress
+    checkpoint: Checkpoint,
+    config: LeanConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    adapters: Adapters,
+    progress: Progress,
+    kernels: Kernels,
 ) -> LeanDecoder:
-    config = lean_config.read_config(checkpoint.config, str(checkpoint.path / "config.json"))
     expected = expected_tensors(config)
     _check_tensors(checkpoint, expected)
     adapters.check(adaptable_layers(config))
@@ -122,7 +138,7 @@ def _read_lean(
             loaded = files[file].get_tensor(checkpoint.tensors[name].name)
             return torch.empty_like(loaded, dtype=dtype, device=device).copy_(loaded)
 
-        return LeanDecoder(config, read, dtype, device, adapters)
+        return LeanDecoder(config, read, dtype, device, adapters, kernels)
 
 
 def _check_tensors(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:

@@ -42,8 +42,9 @@ def greedy(
         ]
         ends = [end + len(row) for end, row in zip(ends, rows, strict=True)]
         lasts = [index - 1 for index in _sums(rows)]
-        step = build_step(spans, pool.page_size, decoder.device, ([token for row in rows for token in row], lasts))
-        step.place(pool, decoder.dtype)
+        indices = ([token for row in rows for token in row], lasts)
+        step = build_step(decoder.kernels.attention, spans, pool.page_size, decoder.device, indices)
+        step.place(pool)
         ids, last = step.extra
         hidden = decoder.hidden(decoder.embed(ids), step, pool)
         tokens = decoder.logits(hidden.index_select(0, last)).max(-1).indices.tolist()

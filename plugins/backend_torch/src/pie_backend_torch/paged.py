@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pie_backend_torch.attention import Flavour, attend
+from pie_backend_torch.attention import attend
+from pie_backend_torch.kernels import Flavour
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Step
 from pie_core.errors import UnsupportedError

@@ -36,7 +36,12 @@ def pie_backend() -> BackendSpec:
 
 @hookimpl
 def pie_handlers() -> Sequence[HandlerSpec]:
-    return [HandlerSpec(f"{trait}>=1,<2", "torch", build) for trait, build in _BUILDERS.items()]
+    return handlers_for("torch")
+
+
+def handlers_for(backend: str) -> Sequence[HandlerSpec]:
+    """The handlers of the text traits, for a backend of this name that `building.load_backend` makes. Public."""
+    return [HandlerSpec(f"{trait}>=1,<2", backend, build) for trait, build in _BUILDERS.items()]
 
 
 def _allocate(backend: TorchBackend) -> object:

@@ -36,6 +36,7 @@ class KvPool:
     ) -> None:
         self.pages = pages
         self.page_size = page_size
+        self.dtype = dtype
         slots = pages * page_size
         self.keys = [lazy_zeros((slots, layer.heads, layer.key_width), dtype, device) for layer in layers]
         self.values = [lazy_zeros((slots, layer.heads, layer.value_width), dtype, device) for layer in layers]
@@ -50,6 +51,12 @@ class KvPool:
     def tensors(self) -> list[Tensor]:
         """All that there is for each slot."""
         return [*self.keys, *self.values, self.positions, *([] if self.orders is None else [self.orders])]
+
+    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
+        """Put keys and values of new tokens, [rows, heads, width], into `slots` [n]; rows from n on are padding."""
+        count = slots.shape[0]
+        self.keys[layer].index_copy_(0, slots, key[:count])
+        self.values[layer].index_copy_(0, slots, value[:count])
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy whole slots, `source[i]` to `target[i]` ([n] each): keys, values and positions. Overlaps read first."""

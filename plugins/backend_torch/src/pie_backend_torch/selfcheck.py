@@ -75,8 +75,8 @@ def _run_paged(ids: list[Tensor], decoder: Decoder) -> list[Tensor]:
             Span(table, _live(start, len(table)), of[start:end], range(start, end))
             for table, of, start, end in zip(tables, slots, starts, ends, strict=True)
         ]
-        step = build_step(spans, PAGE, decoder.device)
-        step.place(pool, decoder.dtype)
+        step = build_step(decoder.kernels.attention, spans, PAGE, decoder.device)
+        step.place(pool)
         new = torch.cat([row[start:end] for row, start, end in zip(ids, starts, ends, strict=True)])
         out = decoder.hidden(decoder.embed(new), step, pool)
         at = 0

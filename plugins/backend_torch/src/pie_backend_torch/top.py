@@ -6,6 +6,14 @@ import torch
 from torch import Tensor
 
 
+def top_probabilities(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """See `kernels.Kernels.top`."""
+    ids, chosen = top_tokens(logits, count)
+    del chosen
+    # softmax works row by row; a logsumexp over the matrix would round by where a row lies in it
+    return ids, torch.softmax(logits, -1).gather(1, ids)
+
+
 def top_tokens(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """ids and scores [n, count] of the highest scores of each row of [n, vocab], falling; equal scores by rising id."""
     vocab = logits.shape[1]

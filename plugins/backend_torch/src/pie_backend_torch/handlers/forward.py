@@ -38,12 +38,13 @@ class ForwardHandler:
             if command.adapter is not None:
                 adapted.setdefault(command.adapter, []).extend(range(len(read) - len(command.iemb), len(read)))
         places = self._backend.places
-        step = build_step(spans, size, decoder.device, (read, written, rows), ordered=places is not None)
+        attention, indices = decoder.kernels.attention, (read, written, rows)
+        step = build_step(attention, spans, size, decoder.device, indices, ordered=places is not None)
         source, target, out = step.extra
         if places is not None:
             step.orders = places.orders.index_select(0, source)
             step.axes = None if places.axes is None else places.axes.index_select(0, source)
-        step.place(pool, decoder.dtype)
+        step.place(pool)
         with self._backend.selection.of(adapted):
             hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
         if written:

@@ -12,7 +12,7 @@ from pie_traits_text.output_text import Dist, GetNextDist
 from torch import Tensor
 
 from pie_backend_torch.backend import TorchBackend
-from pie_backend_torch.top import top_tokens
+from pie_backend_torch.kernels import Kernels
 from pie_backend_torch.upload import indices
 
 Words = npt.NDArray[np.uint32]
@@ -29,7 +29,7 @@ class OutputTextHandler:
     def get_next_dist(self, batch: Sequence[GetNextDist]) -> list[Dist]:
         logits = self._logits(batch)
         vocab = logits.shape[1]
-        return _distributions(logits, batch, [vocab] * len(batch))
+        return _distributions(self._backend.decoder.kernels, logits, batch, [vocab] * len(batch))
 
     @torch.inference_mode()
     def get_restricted_dists(self, batch: Sequence[GetNextDist], allowed: Sequence[bytes]) -> list[Dist]:
@@ -39,7 +39,7 @@ class OutputTextHandler:
         packed = np.frombuffer(b"".join(allowed), dtype=np.uint8).reshape(len(batch), -1)
         bits = np.unpackbits(packed, axis=1, count=vocab, bitorder="little")
         logits.masked_fill_(torch.from_numpy(bits).to(logits.device) == 0, -torch.inf)
-        return _distributions(logits, batch, bits.sum(1).tolist())
+        return _distributions(self._backend.decoder.kernels, logits, batch, bits.sum(1).tolist())
 
     def _logits(self, batch: Sequence[GetNextDist]) -> Tensor:
         """[commands, vocabulary] at the Embeds of a batch."""
@@ -48,7 +48,9 @@ class OutputTextHandler:
         return decoder.logits(self._backend.embeds.index_select(0, rows))
 
 
-def _distributions(logits: Tensor, batch: Sequence[GetNextDist], possible: Sequence[int]) -> list[Dist]:
+def _distributions(
+    kernels: Kernels, logits: Tensor, batch: Sequence[GetNextDist], possible: Sequence[int]
+) -> list[Dist]:
     """One Dist for each row of logits [n, vocab], of which `possible` tokens are finite."""
     wanted: dict[tuple[int, bool], list[int]] = {}
     for place, (command, most) in enumerate(zip(batch, possible, strict=True)):
@@ -57,16 +59,12 @@ def _distributions(logits: Tensor, batch: Sequence[GetNextDist], possible: Seque
     found: dict[int, Dist] = {}
     for (count, whole), places in wanted.items():
         part = logits if len(places) == len(batch) else logits[indices(places, logits.device)]
-        found |= zip(places, _equally_long(part, count, whole), strict=True)
+        found |= zip(places, _equally_long(*kernels.top(part, count), whole), strict=True)
     return [found[place] for place in range(len(batch))]
 
 
-def _equally_long(logits: Tensor, count: int, whole: bool) -> list[Dist]:
-    """One Dist of `count` tokens for each row of logits [n, vocab]. whole: that is all of them, nothing is left out."""
-    ids, chosen = top_tokens(logits, count)
-    # softmax works row by row; a logsumexp over the matrix would round by where a row lies in it
-    probs = torch.softmax(logits, -1).gather(1, ids)
-    del chosen
+def _equally_long(ids: Tensor, probs: Tensor, whole: bool) -> list[Dist]:
+    """One Dist for each row of ids and probs [n, count]. whole: that is the vocabulary, nothing is left out."""
     id_rows, prob_rows = _on_host(ids.to(torch.int32), probs)
     rests = np.zeros(len(ids)) if whole else np.maximum(0.0, 1.0 - prob_rows.sum(1, dtype=np.float64))
     return [

@@ -1,0 +1,149 @@
+"""The seam of the hot path: what is replaced to run the lean decoder on other kernels than torch's.
+
+`Kernels` is what a decoder layer is made of, `Attention` the part of it that looks at pages. Torch's own are the first
+implementation (`torch_kernels.py`, `attention.py`). Another package gives `building.load_backend` a `Recipe`; loading,
+pools, tokenizer, batches, handlers, adapters and swapping stay ours:
+
+    def load(spec, options, progress):
+        return load_backend(spec, options, progress, Recipe("mine", make_kernels, generic=False))
+
+All is called on the device thread, in inference mode. Tensors are on the decoder's device and of its dtype unless said
+otherwise. Rows are tokens of the pass, in order; rows from `Step.count` on are padding, and nobody reads what becomes
+of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pie_backend_torch.lean_config import LeanConfig
+from pie_backend_torch.linear import Linear
+from pie_backend_torch.pool import KvPool
+from pie_backend_torch.step import Ints, Span, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """How a layer attends, beyond the plain softmax."""
+
+    scale: float | None = None  # of the scores; None: 1 / sqrt(key width)
+    window: int | None = None  # a token sees positions above its own minus this; an explicit mask replaces it
+    softcap: float | None = None  # scores become cap * tanh(score / cap)
+    sinks: Tensor | None = None  # [heads] one more score per head that takes weight and gives nothing
+
+
+PLAIN = Flavour()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a plan of fixed shape holds: decode steps of one new token each, without explicit masks."""
+
+    calls: int
+    entries: int  # pages that the calls look at, all together, a page that several look at counted for each
+
+
+class Attention(Protocol):
+    """Attention over the pool. One for a model; `plan` is called once for a pass, its result once for each layer."""
+
+    capturable: bool  # whether `plan` takes a `room`
+
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> AttentionPlan:
+        """How these calls attend. Work of the host alone; nothing on the device is touched.
+
+        A call sees the live slots of its pages, then its own new ones; of these, those at positions up to its own
+        (`ordered`: orders instead, see `Step.orders`) or those that its explicit mask shows.
+
+        room: make all `arrays` of a length, and all launches of a shape, that depend on the room alone. What `attend`
+            launches can then be captured in a CUDA graph, and be run again for other calls by writing their arrays
+            where those of the captured plan were. Raises `ValueError` if the calls do not fit; asked for only of a
+            `capturable` attention.
+        """
+
+
+class AttentionPlan(Protocol):
+    """One pass's calls, their pages and masks, ready for every layer."""
+
+    @property
+    def arrays(self) -> Sequence[Ints]:
+        """What is wanted on the device; goes there in the pass's one copy."""
+
+    def receive(self, tensors: Sequence[Tensor], device: torch.device) -> None:
+        """`arrays`, on the device."""
+
+    def place(self, step: Step, pool: KvPool) -> None:
+        """Called once, before the layers, when the new tokens' positions are in the pool."""
+
+    def attend(self, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour) -> Tensor:
+        """query [rows, heads, width], key and value [rows, kv heads, width] of the new tokens -> [rows, heads, width].
+
+        key and value are in the pool already. A token that may see nothing gets zeros.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """What is done to a layer's queries and keys before they attend: norms of single heads, then rotary positions."""
+
+    heads: int
+    kv_heads: int
+    width: int
+    norms: tuple[Tensor, Tensor] | None  # of queries and keys, [width] each
+    eps: float
+
+
+class Gated(Protocol):
+    """silu(gate(x)) * up(x): [rows, hidden] -> [rows, inner]."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Kernels(Protocol):
+    """What the lean decoder runs on. One for a model."""
+
+    attention: Attention
+
+    def pad(self, x: Tensor) -> Tensor:
+        """x [n, ...] with as many rows of padding behind it as suit these kernels; `x` itself where none do."""
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        """A linear layer over weight [out, in]; which it may keep or copy, but not change."""
+
+    def gated(self, read: Callable[..., Linear], gate: str, up: str) -> Gated:
+        """The first half of a layer's MLP. `read(*names)` makes one `Linear` of the named layers, side by side."""
+
+    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x [rows, hidden] / rms(x) * weight (RMSNorm, Zhang and Sennrich 2019)."""
+
+    def add_norm(self, linear: Linear, y: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """x + linear(y), and the norm of that: what lies between two halves of a layer. `x` is not used any more."""
+
+    def turn(
+        self, joined: Tensor, how: Turning, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values side by side, joined [rows, heads + 2 kv heads, width], ready to attend.
+
+        Norms and turns queries and keys (`x * cos + roll(x, width / 2) * sin`, cos and sin [rows, 1, width]), and
+        writes keys and values to the pool, at `step.slots`. Returns query, key and value of `AttentionPlan.attend`.
+        """
+
+    def top(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` most probable tokens of each row of logits [n, vocab], float32, and their probabilities.
+
+        ids [n, count] by falling probability, equal ones by rising id. Probabilities are of the whole row's softmax.
+        """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes another backend of this one."""
+
+    name: str  # the backend's, for messages
+    kernels: Callable[[LeanConfig, torch.dtype, torch.device, int], Kernels]
+    """(shape, dtype, device, page size). Raises `UnsupportedError` or `ConfigError`, saying who would take it."""
+    generic: bool  # whether models that the lean decoder does not cover run on transformers' modules
