@@ -37,7 +37,8 @@ class KvPool:
         self.pages = pages
         self.page_size = page_size
         self.dtype = dtype
-        slots = pages * page_size
+        slots = (pages + 1) * page_size
+        self.scratch_slot = pages * page_size  # of a page more, where rows of padding write
         self.keys = [lazy_zeros((slots, layer.heads, layer.key_width), dtype, device) for layer in layers]
         self.values = [lazy_zeros((slots, layer.heads, layer.value_width), dtype, device) for layer in layers]
         self.positions = lazy_zeros((slots,), torch.int64, device)

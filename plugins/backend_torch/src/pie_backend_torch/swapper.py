@@ -21,7 +21,7 @@ class TorchSwapper:
 
     def __init__(self, pool: KvPool, embeds: Sequence[Tensor]) -> None:
         self._pools: dict[type[Resource], Sequence[Tensor]] = {
-            KvPage: [_by_page(tensor, pool.pages) for tensor in pool.tensors],
+            KvPage: [_by_page(tensor, pool.page_size) for tensor in pool.tensors],
             Embed: embeds,
         }
 
@@ -49,9 +49,9 @@ class TorchSwapper:
             tensor.index_copy_(0, places, moved)
 
 
-def _by_page(tensor: Tensor, pages: int) -> Tensor:
+def _by_page(tensor: Tensor, size: int) -> Tensor:
     """[slots, ...] as [pages, slots of a page, ...], the same memory."""
-    return tensor.view(pages, -1, *tensor.shape[1:])
+    return tensor.view(-1, size, *tensor.shape[1:])
 
 
 def _to_host(tensor: Tensor) -> Tensor:

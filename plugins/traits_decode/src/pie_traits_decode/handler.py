@@ -12,6 +12,7 @@ from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
 
 from pie_core import UNFINISHED, Foundation
+from pie_traits_decode.ahead import DecodesAhead
 from pie_traits_decode.breaks import Breaks
 from pie_traits_decode.running import Run
 from pie_traits_decode.sample import Sample
@@ -25,6 +26,7 @@ class DecodeHandler:
         self._input = ground.handlers["input_text"]
         self._output = ground.handlers["output_text"]
         self._forward = ground.handlers["forward"]
+        self._ahead = self._forward.open_steps() if isinstance(self._forward, DecodesAhead) else None
         self._breaks = Breaks(ground.handlers["tokenize"])
         limit = ground.backend.batch_limit
         self._at_once = limit(GetNextDist)
@@ -52,7 +54,12 @@ class DecodeHandler:
         for command in batch:
             if command.state is None:
                 command.state = Run(command, self._breaks.of(command.breaks))
-        for part in _parts([command.state for command in batch], self._steps_at_once):
+        runs: list[Run] = [command.state for command in batch]
+        if self._ahead is not None:
+            ahead = [run for run in runs if self._ahead.takes(run)]
+            runs = [run for run in runs if run not in set(ahead)]
+            self._ahead.step(ahead)
+        for part in _parts(runs, self._steps_at_once):
             self._step(part)
         return [command.state.tokens if command.state.ended else UNFINISHED for command in batch]
 

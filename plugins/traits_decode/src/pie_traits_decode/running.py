@@ -17,13 +17,14 @@ class Run:
     """What was drawn and run, and the commands of the text traits for what is next.
 
     tokens: drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
+    adjusted: distributions are changed before tokens are drawn.
     """
 
     def __init__(self, command: Decode, breaks: frozenset[int]) -> None:
         self.tokens: list[int] = []
         self.pending = command.first
         self.ended = False
-        self._command = command
+        self.command = command
         self._ends = breaks | frozenset(command.stop)
         self._pages = (*command.ikv, *(page for page in command.okv if page not in command.ikv))
         self._live = [*command.live, *[0] * (len(self._pages) - len(command.live))]
@@ -32,16 +33,22 @@ class Run:
         adjustment = Adjustment(
             dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
         )
-        self._adjustment = adjustment if adjustment.changes_anything else None
+        self.adjusted = adjustment.changes_anything
+        self._adjustment = adjustment if self.adjusted else None
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be drawn."""
+        return 0 if self.ended else self.command.most - len(self.tokens)
 
     def embed(self) -> EmbedTxt:
         """The pending token's embedding, where its hidden state will be."""
         assert self.pending is not None
-        return EmbedTxt([self.pending], [self._command.start + self._ran], self._command.oemb)
+        return EmbedTxt([self.pending], [self.command.start + self._ran], self.command.oemb)
 
     def forward(self) -> Forward | ForwardWithAdapter:
         """Run the pending token."""
-        command = self._command
+        command = self.command
         place, slot = command.slots[self._ran]
         pages, token, page = self._pages, command.oemb, (command.okv[place],)
         live, slots, positions = tuple(self._live), ((0, slot),), (command.start + self._ran,)
@@ -51,14 +58,14 @@ class Run:
 
     def has_run(self) -> None:
         """The pending token is context."""
-        place, slot = self._command.slots[self._ran]
+        place, slot = self.command.slots[self._ran]
         self._live[self._places[place]] |= 1 << slot
         self._ran += 1
         self.pending = None
 
     def ask(self) -> GetNextDist:
         """What to draw from."""
-        command = self._command
+        command = self.command
         top_k = command.top_k
         if self._adjustment is not None:
             top_k = None if top_k is None else max(top_k, DIST_TOKENS)
@@ -68,11 +75,14 @@ class Run:
 
     def draw(self, dist: Dist) -> None:
         """Draw the next token."""
-        command = self._command
+        command = self.command
         if self._adjustment is not None:
             dist = self._adjustment(dist, self.tokens)
         draws = Draws(command.seed, command.draw + len(self.tokens))
-        token = dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws)
+        self.take(dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws))
+
+    def take(self, token: int) -> None:
+        """This one was drawn."""
         self.tokens.append(token)
-        self.ended = len(self.tokens) == command.most or token in self._ends
+        self.ended = len(self.tokens) == self.command.most or token in self._ends
         self.pending = None if self.ended else token

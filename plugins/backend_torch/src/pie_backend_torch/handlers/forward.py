@@ -31,7 +31,7 @@ class ForwardHandler:
         rows: list[int] = []
         adapted: dict[str, list[int]] = {}
         for command in batch:
-            spans.append(_span(command, size))
+            spans.append(span_of(command, size))
             read += [embed.index for embed in command.iemb]
             written += [embed.index for embed in command.oemb]
             rows += range(len(read) - len(command.oemb), len(read))
@@ -54,8 +54,15 @@ class ForwardHandler:
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
+    def open_steps(self) -> object | None:
+        """See `pie_traits_decode.ahead.DecodesAhead`: on a GPU, where the host would be in the way."""
+        from pie_backend_torch.ahead.steps import StepsAhead
 
-def _span(command: Forward | ForwardWithAdapter, size: int) -> Span:
+        return StepsAhead(self._backend) if self._backend.decoder.device.type == "cuda" else None
+
+
+def span_of(command: Forward | ForwardWithAdapter, size: int) -> Span:
+    """A planned command in physical terms."""
     okv = command.okv
     return Span(
         pages=[page.index for page in command.ikv],
