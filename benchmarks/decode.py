@@ -1,7 +1,7 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts of 32
-tokens by decode, as `Context.generate` asks for them.
+Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts by
+decode, as `Context.generate` asks for them.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
@@ -36,7 +36,7 @@ from pie_core.application.events import Ended
 from pie_core.application.program import Program
 from pie_core.controller import Controller, Settings
 
-SHORT, LONG, PROMPT = 4, 36, 64
+SHORT, LONG, PROMPT = 4, 68, 64
 Prompts = list[list[int]]
 Generate = Callable[[Prompts, int], list[list[int]]]
 
@@ -72,8 +72,9 @@ LOOPS = {
             forward(q, pages, last, pages, last)
 """,
     "inferlets, decode": """
+    burst = 32
     while len(answer) < steps:
-        most = min(32, steps - len(answer))
+        most, burst = min(burst, steps - len(answer)), 2 * burst
         answer += await decode(q, pages, last, pages, last, most, answer[-1] if answer else None)
 """,
 }
@@ -145,16 +146,17 @@ def measure(generate: Generate, prompts: Prompts) -> Sample:
 @click.option("--threads", default=1)
 @click.option("--widths", default="1,8,32")
 @click.option("--rounds", default=5)
-def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds: int) -> None:
+@click.option("--backend", default="torch", help="Ours that is measured; its own loop, too.")
+def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds: int, backend: str) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
         path = make_checkpoint(shape, Path(directory) / shape, device)
-        pages = max(512, 8 * max(map(int, widths.split(","))))
+        pages = max(512, 10 * max(map(int, widths.split(","))))
         options = {"dtype": dtype, "device": device, "threads": str(threads), "pages": str(pages)}
-        settings = Settings(str(path), "torch", options, tier="native")
+        settings = Settings(str(path), backend, options, tier="native")
         controller = Controller(settings)
         runner.run(controller.__aenter__())
         loaded = next(iter(controller.models.values()))
@@ -164,7 +166,9 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         }
         for how in LOOPS:
             sides[how] = driven_by_inferlets(controller.application, runner.get_loop(), how)
-        facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads} | machine(device)
+        facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads, "backend": backend} | machine(
+            device
+        )
         for width in map(int, widths.split(",")):
             run_width(sides, width, rounds, facts)
         runner.run(controller.close())
