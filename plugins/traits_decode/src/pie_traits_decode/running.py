@@ -16,7 +16,8 @@ from pie_traits_decode.steps import Decode
 class Run:
     """What was drawn and run, and the commands of the text traits for what is next.
 
-    tokens: drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
+    pages: that are looked at or filled. live: for each, the bit mask of the slots that are context by now. tokens:
+    drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
     adjusted: distributions are changed before tokens are drawn.
     """
 
@@ -26,15 +27,25 @@ class Run:
         self.ended = False
         self.command = command
         self._ends = breaks | frozenset(command.stop)
-        self._pages = (*command.ikv, *(page for page in command.okv if page not in command.ikv))
-        self._live = [*command.live, *[0] * (len(self._pages) - len(command.live))]
-        self._places = [self._pages.index(page) for page in command.okv]
+        self.pages = (*command.ikv, *(page for page in command.okv if page not in command.ikv))
+        self.live = [*command.live, *[0] * (len(self.pages) - len(command.live))]
+        self._places = [self.pages.index(page) for page in command.okv]
         self._ran = 0
         adjustment = Adjustment(
             dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
         )
         self.adjusted = adjustment.changes_anything
         self._adjustment = adjustment if self.adjusted else None
+
+    @property
+    def position(self) -> int:
+        """Where the token stands that is run next."""
+        return self.command.start + self._ran
+
+    def next_slots(self, most: int) -> list[tuple[int, int]]:
+        """Of the tokens that are run next, the place among `pages` and the slot there."""
+        ahead = self.command.slots[self._ran : self._ran + most]
+        return [(self._places[place], slot) for place, slot in ahead]
 
     @property
     def left(self) -> int:
@@ -50,8 +61,8 @@ class Run:
         """Run the pending token."""
         command = self.command
         place, slot = command.slots[self._ran]
-        pages, token, page = self._pages, command.oemb, (command.okv[place],)
-        live, slots, positions = tuple(self._live), ((0, slot),), (command.start + self._ran,)
+        pages, token, page = self.pages, command.oemb, (command.okv[place],)
+        live, slots, positions = tuple(self.live), ((0, slot),), (command.start + self._ran,)
         if command.adapter is None:
             return Forward(pages, token, page, token, None, live, (), slots, positions)
         return ForwardWithAdapter(command.adapter, pages, token, page, token, None, live, (), slots, positions)
@@ -59,7 +70,7 @@ class Run:
     def has_run(self) -> None:
         """The pending token is context."""
         place, slot = self.command.slots[self._ran]
-        self._live[self._places[place]] |= 1 << slot
+        self.live[self._places[place]] |= 1 << slot
         self._ran += 1
         self.pending = None
 

@@ -5,53 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pie_backend_torch.ahead.captured import Pass, Shape, arrays_of
+from pie_backend_torch.ahead.captured import Pass, Shape
 from pie_backend_torch.ahead.drawing import LISTED
+from pie_backend_torch.ahead.leg import Course, Leg
 from pie_backend_torch.ahead.rows import Rows
 from pie_backend_torch.backend import TorchBackend
-from pie_backend_torch.handlers.forward import span_of
-from pie_backend_torch.kernels import Room
-from pie_backend_torch.step import Ints, Span
 from pie_backend_torch.upload import indices, upload
 
-MOST_ROWS = 256  # of a captured pass
-_FEWEST_ENTRIES = 64
-
-
-class Course(Protocol):
-    """One decode as this needs to know it (`pie_traits_decode.running.Run`).
-
-    pending: the token to be run next, where the host knows it. left: how many are still to be drawn, of which some may
-    be on their way. command: its temperature, top_k, top_p, min_p, seed and draw; `oemb`, where its last hidden state
-    goes. adjusted: whether its distributions are changed before tokens are drawn.
-    """
-
-    pending: int | None
-    ended: bool
-    adjusted: bool
-    tokens: Sequence[int]
-    command: Any
-
-    @property
-    def left(self) -> int: ...
-
-    def forward(self) -> Any:
-        """The `Forward` that runs its next token."""
-        ...
-
-    def has_run(self) -> None:
-        """That one is launched."""
-        ...
-
-    def take(self, token: int) -> None:
-        """The next token is known."""
-        ...
+MOST_ROWS = 256
+TICKS = 64  # steps that are planned at once, where plans have fixed shapes
 
 
 @dataclass(slots=True)
@@ -68,103 +36,107 @@ class StepsAhead:
     """What a backend does of trait `decode` by itself (`pie_traits_decode.ahead.DecodesAhead`). Device thread.
 
     `step` launches a step and takes the tokens of the one before, so that the device has the next one before the host
-    has looked. A decode that turns out to have ended then has run one token in vain, into a slot of its own.
+    has looked. A decode that turns out to have ended then has run one token in vain, into a slot of its own. Where
+    plans have fixed shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every
+    `TICKS` steps.
     """
 
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
         self._decoder, self._pool = backend.decoder, backend.pool
-        self._cuda = self._decoder.device.type == "cuda"
-        self._captures = self._cuda and self._decoder.kernels.attention.capturable
+        self._device = self._decoder.device
+        self._cuda = self._device.type == "cuda"
+        self._fixed = self._decoder.kernels.attention.capturable  # plans have fixed shapes
         self._rows = Rows()
-        self._ids = torch.zeros(MOST_ROWS, dtype=torch.int64, device=self._decoder.device)
+        self._ids = torch.zeros(MOST_ROWS, dtype=torch.int64, device=self._device)
         self._flights: deque[_Flight] = deque()
         self._on_way: dict[Course, int] = {}
         self._passes: dict[Shape, Pass] = {}
         self._memory: Any = None
-        self._idle = Span([], [], [self._pool.scratch_slot], [0])
+        self._pass: Pass | None = None  # that of the plan
+        self._planned: dict[Course, int] = {}  # the rows of the plan
+        self._ticks = 0  # left of it
 
     def takes(self, course: Course) -> bool:
         """Whether it can run this one from here on."""
+        if self._rows.of(course) is not None:
+            return True
         command = course.command
         plain = command.adapter is None and not course.adjusted and self._backend.places is None
         listed = command.temperature == 0 or (command.top_k is not None and command.top_k <= LISTED)
-        known = course.pending is not None or self._rows.of(course) is not None
-        return plain and listed and known and len(self._rows) < MOST_ROWS
+        return plain and listed and course.pending is not None and len(self._rows) < MOST_ROWS
 
     @torch.inference_mode()
     def step(self, courses: Sequence[Course]) -> None:
         """One more step of each that is still to draw; tokens of the step before."""
         self._rows.keep(courses)
-        self._on_way = {one: count for one, count in self._on_way.items() if self._rows.of(one) is not None}
-        going = [one for one in courses if one.left > self._on_way.get(one, 0)]
+        self._retire()
+        self._on_way = {one: self._on_way.get(one, 0) for one in courses}
+        going = [one for one in courses if one.left > self._on_way[one]]
         if going:
             self._launch(going)
         while self._flights and (len(self._flights) > 1 or not going):
             self._land(self._flights.popleft())
 
+    def _retire(self) -> None:
+        """What has ended and is still part of the plan writes nowhere any more: its pages may be another's soon."""
+        gone = [one for one in self._planned if self._rows.of(one) is None]
+        if gone and self._pass is not None:
+            rows = indices([self._planned.pop(one) for one in gone], self._device)
+            self._pass.slots.index_fill_(0, rows, self._pool.scratch_slot)
+
     def _launch(self, going: Sequence[Course]) -> None:
-        if fresh := [one for one in going if self._rows.of(one) is None]:
-            taken = [self._rows.take(one) for one in fresh]
-            both = indices([taken, [one.pending or 0 for one in fresh]], self._ids.device)
-            self._ids.index_copy_(0, both[0], both[1])
-        by_row = {self._rows.row(one): one for one in going}
-        count = len(self._rows) if not self._captures else 1 << (len(self._rows) - 1).bit_length()
-        courses = [by_row.get(row) for row in range(count)]
-        tokens, hidden = self._run(courses)
-        self._ids[:count].copy_(tokens)
+        if self._ticks == 0 or any(one not in self._planned for one in going):
+            self._plan(going)
+        assert self._pass is not None
+        self._ticks -= 1
+        tokens, hidden = self._pass.run()
         arrived = None
         if self._cuda:
-            there = torch.empty(count, dtype=torch.int64, pin_memory=True)
+            there = torch.empty(tokens.shape, dtype=torch.int64, pin_memory=True)
             there.copy_(tokens, non_blocking=True)
             tokens, hidden = there, hidden.clone()
             arrived = torch.cuda.current_stream().record_event()
-        self._flights.append(_Flight(list(by_row.items()), tokens, hidden, arrived))
+        self._flights.append(_Flight([(self._planned[one], one) for one in going], tokens, hidden, arrived))
         for one in going:
             one.has_run()
-            self._on_way[one] = self._on_way.get(one, 0) + 1
+            self._on_way[one] += 1
 
-    def _run(self, courses: Sequence[Course | None]) -> tuple[Tensor, Tensor]:
-        size = self._pool.page_size
-        spans = [self._idle if one is None else span_of(one.forward(), size) for one in courses]
-        greedy = all(one is None or one.command.temperature == 0 for one in courses)
-        entries = sum(len(span.pages) + 1 for span in spans)
-        shape = Shape(len(spans), max(_FEWEST_ENTRIES, 1 << (entries - 1).bit_length()), greedy)
-        room = Room(shape.rows, shape.entries) if self._captures else None
-        plan, arrays = arrays_of(self._decoder, spans, self._how(courses), size, room)
-        joined = torch.from_numpy(np.concatenate(arrays))
-        if not self._captures:
-            lengths = [len(array) for array in arrays]
-            block = upload(joined, self._ids.device)
-            return Pass(self._decoder, self._pool, plan, lengths, block, self._ids, greedy).run()
-        captured = self._passes.get(shape)
-        if captured is None:
-            captured = self._passes[shape] = self._capture(plan, arrays, joined, greedy)
+    def _plan(self, going: Sequence[Course]) -> None:
+        if fresh := [one for one in going if self._rows.of(one) is None]:
+            taken = indices(
+                [[self._rows.take(one) for one in fresh], [one.pending or 0 for one in fresh]], self._device
+            )
+            self._ids.index_copy_(0, taken[0], taken[1])
+        self._planned = {one: self._rows.row(one) for one in going}
+        by_row = {row: one for one, row in self._planned.items()}
+        count = len(self._rows) if not self._fixed else 1 << (len(self._rows) - 1).bit_length()
+        rows = [by_row.get(row) for row in range(count)]
+        on_way = [0 if one is None else self._on_way[one] for one in rows]
+        ticks = TICKS if self._fixed else 1
+        leg = Leg(self._decoder, self._pool, rows, on_way, ticks, self._fixed)
+        self._pass, self._ticks = self._prepared(leg), ticks
+
+    def _prepared(self, leg: Leg) -> Pass:
+        block = torch.from_numpy(np.concatenate([*leg.arrays, *leg.reserved]))
+        there = upload(block, self._device)
+        count = leg.reserved.shape[1]
+        slots, positions = there[len(block) - 2 * count :].view(2, count)
+        self._pool.positions.index_copy_(0, slots, positions)
+        there = there[: len(block) - 2 * count]
+        known = self._passes.get(leg.shape)
+        if known is not None:
+            known.block.copy_(there)
         else:
-            captured.block.copy_(joined.pin_memory(), non_blocking=True)
-        return captured.run()
-
-    def _capture(self, plan: Any, arrays: Sequence[Ints], joined: Tensor, greedy: bool) -> Pass:
-        if self._memory is None:
-            self._memory = torch.cuda.graph_pool_handle()
-        lengths, block = [len(array) for array in arrays], joined.to(self._ids.device)
-        made = Pass(self._decoder, self._pool, plan, lengths, block, self._ids, greedy)
-        made.capture(self._memory)
-        return made
-
-    def _how(self, courses: Sequence[Course | None]) -> list[Ints]:
-        commands = [None if one is None else one.command for one in courses]
-        floats = [
-            np.array([0.0 if c is None else getattr(c, name) for c in commands], dtype=np.float64).view(np.int64)
-            for name in ("temperature", "top_p", "min_p")
-        ]
-        top_k = [1 if c is None or c.top_k is None else c.top_k for c in commands]
-        seeds = [0 if c is None else c.seed for c in commands]
-        numbers = [
-            0 if one is None else one.command.draw + len(one.tokens) + self._on_way.get(one, 0) for one in courses
-        ]
-        unsigned = [np.array(values, dtype=np.uint64).view(np.int64) for values in (seeds, numbers)]
-        return [*floats, np.array(top_k, dtype=np.int64), *unsigned]
+            lengths = [len(array) for array in leg.arrays]
+            known = Pass(self._decoder, self._pool, leg.plan, lengths, there.clone(), self._ids, leg.shape)
+            if self._fixed:
+                self._passes[leg.shape] = known
+            if self._fixed and self._cuda:
+                self._memory = self._memory or torch.cuda.graph_pool_handle()
+                known.capture(self._memory)
+        known.begin()
+        return known
 
     def _land(self, flight: _Flight) -> None:
         if flight.arrived is not None:
@@ -176,7 +148,5 @@ class StepsAhead:
             self._on_way[one] -= 1
             one.take(tokens[row])
         if ended := [(row, one) for row, one in there if one.ended]:
-            places = indices(
-                [[row for row, _ in ended], [one.command.oemb[0].index for _, one in ended]], self._ids.device
-            )
-            self._backend.embeds.index_copy_(0, places[1], flight.hidden.index_select(0, places[0]))
+            rows = indices([[row for row, _ in ended], [one.command.oemb[0].index for _, one in ended]], self._device)
+            self._backend.embeds.index_copy_(0, rows[1], flight.hidden.index_select(0, rows[0]))

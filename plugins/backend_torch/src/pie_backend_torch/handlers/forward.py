@@ -58,7 +58,9 @@ class ForwardHandler:
         """See `pie_traits_decode.ahead.DecodesAhead`: on a GPU, where the host would be in the way."""
         from pie_backend_torch.ahead.steps import StepsAhead
 
-        return StepsAhead(self._backend) if self._backend.decoder.device.type == "cuda" else None
+        decoder = self._backend.decoder
+        wanted = decoder.device.type == "cuda" or decoder.kernels.attention.capturable
+        return StepsAhead(self._backend) if wanted else None
 
 
 def span_of(command: Forward | ForwardWithAdapter, size: int) -> Span:
