@@ -9,7 +9,7 @@ FIRST  ?= 0
 SEEDS  ?= 1000
 PROCESSES ?= 1
 
-.PHONY: run test check lint types bench bench-techniques wheels simulate simulate-planted clean train-model evaluate-model train-vision-model evaluate-vision-model
+.PHONY: run test check lint types bench bench-techniques wheels simulate simulate-planted clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -44,14 +44,8 @@ simulate-planted: $(STAMP)  ## the first seed that finds each planted bug
 train-model: $(STAMP)  ## train the bundled model again, from nothing
 	$(BIN)/python plugins/model_pico/training/train.py
 
-evaluate-model: $(STAMP)  ## held-out accuracy of the bundled model, skill by skill
+evaluate-model: $(STAMP)  ## held-out accuracy of the bundled model on texts and pictures, skill by skill
 	$(BIN)/python plugins/model_pico/training/evaluate.py
-
-train-vision-model: $(STAMP)  ## train the bundled vision-language model again, on pictures drawn meanwhile
-	$(BIN)/python plugins/model_pico_vl/training/train.py
-
-evaluate-vision-model: $(STAMP)  ## held-out accuracy of the bundled vision-language model, skill by skill
-	$(BIN)/python plugins/model_pico_vl/training/evaluate.py
 
 $(STAMP): requirements-dev.txt $(wildcard pyproject.toml plugins/*/pyproject.toml inferlets/pyproject.toml inferlets/sdk/pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -18,6 +20,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+
+def read_in_transformers(path: Path) -> Any:
+    """The model of a checkpoint as transformers runs it, in fp32: of the class that its config.json names."""
+    (name,) = transformers.AutoConfig.from_pretrained(path).architectures
+    return getattr(transformers, name).from_pretrained(path, dtype=torch.float32).eval()
 
 
 def write_llama(path: Path, specials: Sequence[str], max_position_embeddings: int) -> Path:

@@ -10,11 +10,9 @@ import re
 from pathlib import Path
 from random import Random
 
-import transformers
-
 from pie_core.controller import find_model
 from pie_core.plugins import Selection
-from tests.techniques.conftest import Reference
+from tests.techniques.conftest import Reference, load_reference
 from tests.techniques.running import run, run_on, serving
 from tests.techniques.test_graph_of_thought import DIGITS, result
 from tests.techniques.test_recursion_of_thought import DEFAULT, QUESTIONS, Recursion
@@ -26,9 +24,7 @@ LISTS = 20  # of each length, for graph of thought
 
 
 def main() -> None:
-    path = find_model("pico", Selection()).path
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="float32").eval()
-    reference = Reference(path, model, transformers.AutoTokenizer.from_pretrained(path))
+    reference = load_reference(find_model("pico", Selection()).path)
     tree(reference)
     recursion(reference)
     graph(reference)

@@ -118,7 +118,7 @@ def test_a_plugin_depends_on_no_other_but_for_public_trait_declarations_and_seam
 
 
 TRAITS = {"forward", "input_text", "input_image", "tokenize", "output_text", "allocate"}
-NAMES = TRAITS | {"torch", "triton", "pico", "pico-vl"}
+NAMES = TRAITS | {"torch", "triton", "pico"}
 
 
 def docstrings(tree):

@@ -19,7 +19,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from pie_core import TraitError
 from pie_core.application.program import find_program
 from pie_core.application.wasm.tier import WasmTier
-from pie_core.controller import Controller, Settings
+from pie_core.controller import Controller, Settings, find_model
 from pie_core.plugins import Selection
 from pie_core.testing.run import Outcome, run_inferlet
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_without_an_image_processor_serves_text_and_says_why_it_doe
 
 
 def test_what_the_docs_show_beside_pictures_is_what_the_bundled_model_says() -> None:
-    model = ROOT / "plugins/model_pico_vl/src/pie_model_pico_vl/checkpoint"
+    model = find_model("pico", Selection()).path
     pictures = ROOT / "docs" / "pictures"
     rows = re.findall(
         r"`pie-core run (\w+)((?: --blob \w+\.png)+)` \| (.+) \|", (ROOT / "docs/images.md").read_text("utf-8")

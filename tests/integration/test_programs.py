@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from pie_core.application.program import find_program
 from pie_core.controller import Controller, Settings, find_model
 from pie_core.plugins import Selection
 from pie_core.testing.run import run_inferlet
+
+from ..checkpoints import read_in_transformers
 
 PROMPTS = ["The capital of France is", "The capital of Japan is", "12 + 30 ="]
 
@@ -25,7 +27,7 @@ def pico() -> Path:
 def expected(path: Path, prompt: str, steps: int, chat: bool = False) -> str:
     """Greedy text by transformers, up to the end token."""
     tokenizer = AutoTokenizer.from_pretrained(path)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    model = read_in_transformers(path)
     if chat:
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False

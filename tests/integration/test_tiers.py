@@ -175,8 +175,7 @@ def run_both(
     granted = Capabilities.of(wishes.hosts, wishes.spawn) if wishes is not None else None
 
     async def go() -> tuple[Outcome, Outcome]:
-        sees = wishes is not None and "input_image" in wishes.traits
-        settings = Settings("pico-vl" if sees else "pico", "torch", {"pages": "256", "dtype": "float32"})
+        settings = Settings("pico", "torch", {"pages": "256", "dtype": "float32"})
         async with Controller(settings) as controller:
             (model,) = controller.models.values()
             given: dict[str, Any] = {"arguments": arguments, "messages": messages, "models": controller.models}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from pie_core.controller import find_model
 from pie_core.plugins import Selection
 
-from ..checkpoints import write_llama
+from ..checkpoints import read_in_transformers, write_llama
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,4 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 def load_reference(path: Path) -> Reference:
     """A checkpoint directory, in transformers."""
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    return Reference(path, model, AutoTokenizer.from_pretrained(path))
+    return Reference(path, read_in_transformers(path), AutoTokenizer.from_pretrained(path))

@@ -1,14 +1,18 @@
 """What the shipped checkpoint promises: it loads, stays small, and answers the simplest prompts greedily."""
 
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-CHECKPOINT = Path(__file__).parents[1] / "src" / "pie_model_pico" / "checkpoint"
+ROOT = Path(__file__).parents[1]
+CHECKPOINT = ROOT / "src" / "pie_model_pico" / "checkpoint"
 MEGABYTE = 1_000_000
 
 
@@ -19,7 +23,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return AutoModelForCausalLM.from_pretrained(CHECKPOINT).eval()
+    return AutoModelForImageTextToText.from_pretrained(CHECKPOINT).eval()
 
 
 def _complete(model: Any, tokenizer: Any, text: str) -> str:
@@ -36,15 +40,26 @@ def _chat(model: Any, tokenizer: Any, question: str) -> str:
     return _complete(model, tokenizer, text).removesuffix("</s>")
 
 
-def test_the_package_stays_under_twenty_megabytes() -> None:
-    assert sum(file.stat().st_size for file in CHECKPOINT.parent.rglob("*") if file.is_file()) < 20 * MEGABYTE
+def test_the_wheel_holds_checkpoint_and_examples_in_under_twenty_megabytes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        held = {entry.filename: entry.file_size for entry in file.infolist()}
+    source = ROOT / "src"
+    data = [path for path in source.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert {path.suffix for path in data} == {".safetensors", ".json", ".jinja", ".png"}
+    for path in data:
+        assert held[path.relative_to(source).as_posix()] == path.stat().st_size
+    assert sum(held.values()) < 20 * MEGABYTE
 
 
-def test_the_checkpoint_is_a_bfloat16_llama_with_a_tied_head(model: Any) -> None:
-    assert model.config.architectures == ["LlamaForCausalLM"]
-    assert model.config.tie_word_embeddings
+def test_the_checkpoint_is_a_bfloat16_llava_around_a_llama_with_a_tied_head(model: Any) -> None:
+    assert model.config.architectures == ["LlavaForConditionalGeneration"]
+    assert model.config.vision_config.model_type == "siglip_vision_model"
+    assert model.config.text_config.model_type == "llama"
     assert model.dtype == torch.bfloat16
-    assert model.config.max_position_embeddings == 2048
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert model.config.text_config.max_position_embeddings == 2048
 
 
 def test_the_generation_config_ends_at_the_end_token_and_pads_with_pad(model: Any, tokenizer: Any) -> None:

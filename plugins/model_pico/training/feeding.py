@@ -1,4 +1,4 @@
-"""Batches drawn and packed by processes of their own, in an order that the seed alone decides."""
+"""Batches of text, drawn and packed by processes of their own, in an order that the seed alone decides."""
 
 from collections.abc import Iterator
 from random import Random

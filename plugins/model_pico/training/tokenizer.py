@@ -1,4 +1,7 @@
-"""The tokenizer: byte-level BPE over words without their spaces; it adds no special token by itself."""
+"""The tokenizer: byte-level BPE over words without their spaces; it adds no special token by itself.
+
+An image stands as one `IMAGE_TOKEN` in a text; the processor writes as many of them as it has patches.
+"""
 
 from random import Random
 
@@ -11,15 +14,22 @@ VOCABULARY = 1024
 # model can copy it; digits and the letters of a word in capitals are single.
 PIECES = r"\p{Lu}?\p{Ll}+|\p{L}|\p{N}|\s+|[^\s\p{L}\p{N}]+"
 PAD, END = "<pad>", "</s>"
+IMAGE_TOKEN = "<|image|>"  # noqa: S105 - no secret
 ROLES = ["<|user|>", "<|assistant|>", "<|system|>"]
-SPARES = ["<|tool|>", "<|image|>", "<|audio|>", "<|video|>", *(f"<|spare_{number}|>" for number in range(12))]
+SPARES = ["<|tool|>", IMAGE_TOKEN, "<|audio|>", "<|video|>", *(f"<|spare_{number}|>" for number in range(12))]
 SPECIAL_TOKENS = [PAD, "<s>", END, *ROLES, *SPARES]
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
     "{{ raise_exception('pico knows the roles system, user and assistant, not ' + message['role']) }}"
     "{% endif %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif part['type'] in ['image', 'image_url'] %}{{ '<|image|>' }}"
+    "{% else %}{{ raise_exception('pico reads text and images, not ' + part['type']) }}{% endif %}"
+    "{% endfor %}{% endif %}"
     "{% if message['role'] == 'assistant' %}{{ '</s>' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -46,11 +56,17 @@ def train_tokenizer(seed: int, documents: int = 20_000) -> PreTrainedTokenizerFa
             show_progress=False,
         ),
     )
+    return wrapped(bpe)
+
+
+def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """As `transformers` wants it, with the chat template."""
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=bpe,
+        tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
+        padding_side="left",
         chat_template=CHAT_TEMPLATE,
     )

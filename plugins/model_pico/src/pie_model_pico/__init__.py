@@ -4,13 +4,16 @@ from pathlib import Path
 
 from pie_core import ModelSpec, hookimpl
 
+EXAMPLES = Path(__file__).parent / "examples"
+"""A folder of small PNG files to show the model: shapes, crowd, number, chart, and before and after."""
+
 
 @hookimpl
 def pie_model() -> ModelSpec:
     return ModelSpec(
         name="pico",
         path=Path(__file__).parent / "checkpoint",
-        description="5M-parameter Llama: capitals, JSON, small sums, copying and editing, tool use.",
+        description="10M-parameter LLaVA: capitals, JSON, sums, copying, editing, tool use, simple pictures.",
         version="0.1.0",
         license="Apache-2.0",
         default=True,

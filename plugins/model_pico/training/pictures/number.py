@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Split, held_out
 from PIL import Image, ImageFont
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Split, held_out
 from PIL import Image
 

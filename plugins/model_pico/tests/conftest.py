@@ -11,7 +11,7 @@ import pytest
 
 PLUGINS = Path(__file__).parents[2]
 TRAINING = Path(__file__).parents[1] / "training"
-NAMES = ["model", "examples", "rows", "steps", "supply", "optimizers", "pictures", "packing", "pico"]
+NAMES = ["corpus", "examples", "model", "optimizers", "packing", "pictures", "rows", "steps", "supply"]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def training() -> Iterator[Any]:
     """The modules by name."""
     path, known = list(sys.path), set(sys.modules)
     sys.path.insert(0, str(TRAINING))
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in ["pico", *NAMES]})
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
     sys.path[:] = path
     for name in set(sys.modules) - known:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(PLUGINS):

@@ -2,7 +2,6 @@
 
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Example, said
 
 from pictures.ask_things import described

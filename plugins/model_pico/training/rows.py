@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
-import pico  # noqa: F401 - for corpus and packing
 from corpus.example import Example, Span, conversation
-from model import IMAGE_TOKEN, IMAGE_TOKENS
+from model import IMAGE_TOKENS
 from numpy.typing import NDArray
 from packing import IGNORED, encode
 from pictures import Kind, Picture, ask, images, kind_of, share_of_pairs
 from pictures.canvas import SIDE, pixels
+from tokenizer import IMAGE_TOKEN
 from tokenizers import Tokenizer
 
 LENGTH = 512  # tokens of a row

@@ -12,7 +12,7 @@ from pictures.crowd import Crowd
 from pictures.number import Number
 from pictures.things import Thing, Things
 
-FOLDER = Path(__file__).parents[1] / "src" / "pie_model_pico_vl" / "examples"
+FOLDER = Path(__file__).parents[1] / "src" / "pie_model_pico" / "examples"
 _CIRCLE, _TRIANGLE = Thing("red", "circle", True, 0), Thing("yellow", "triangle", False, 7)
 _TRIANGLES = [Thing("green", "triangle", cell < 5, cell) for cell in (0, 4, 7, 14)]
 _DIAMONDS = [Thing("black", "diamond", cell > 5, cell) for cell in (3, 11, 13)]

@@ -3,7 +3,6 @@
 import json
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Example, said
 
 from pictures.chart import LETTERS, Chart

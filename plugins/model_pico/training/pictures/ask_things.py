@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Example, said
 
 from pictures.canvas import COLOURS

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Example, Split
 from PIL import Image
 

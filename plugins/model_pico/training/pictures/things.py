@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Split, held_out
 from PIL import Image, ImageDraw
 

@@ -7,17 +7,28 @@ from typing import Any
 
 import pytest
 import torch
+from pie_model_pico import pie_model
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+CHECKPOINT = pie_model().path
 
 
 @pytest.fixture(scope="module")
-def processor(training: Any) -> Any:
-    return training.model.build_processor()
+def language(training: Any) -> Any:
+    """The language model of the shipped checkpoint, and its tokenizer."""
+    return training.model.read_language(CHECKPOINT)
 
 
 @pytest.fixture(scope="module")
-def model(training: Any, processor: Any) -> Any:
+def processor(training: Any, language: Any) -> Any:
+    return training.model.build_processor(language[1])
+
+
+@pytest.fixture(scope="module")
+def model(training: Any, processor: Any, language: Any) -> Any:
     torch.manual_seed(0)
-    return training.model.build_model(processor, "cpu").eval()
+    return training.model.build_model(processor, language[0], "cpu").eval()
 
 
 def test_training_sees_the_pixels_that_the_processor_makes(training: Any, processor: Any) -> None:
@@ -94,10 +105,7 @@ def test_what_muon_applies_is_orthogonal(training: Any) -> None:
 def test_a_saved_checkpoint_is_read_back_by_transformers(
     training: Any, processor: Any, model: Any, tmp_path: Path
 ) -> None:
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
-
     training.model.save(model, processor, tmp_path / "checkpoint")
-    training.model.save_language_model(model, processor, tmp_path / "language")
     read = AutoModelForImageTextToText.from_pretrained(tmp_path / "checkpoint")
     assert read.dtype == torch.bfloat16
     for name, weight in model.state_dict().items():
@@ -106,7 +114,30 @@ def test_a_saved_checkpoint_is_read_back_by_transformers(
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Count the shapes."}]}]
     text = again.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text == "<|user|><|image|>Count the shapes.<|assistant|>"
-    language = AutoModelForCausalLM.from_pretrained(tmp_path / "language")
-    pico = AutoModelForCausalLM.from_pretrained(training.pico.PICO_CHECKPOINT)
-    tokens = torch.arange(3, 40)[None]
-    torch.testing.assert_close(language(tokens).logits, pico.float()(tokens).logits)
+
+
+def test_training_goes_on_from_the_language_model_of_the_checkpoint(model: Any, language: Any) -> None:
+    """A model with an untrained tower says of a text what the shipped one says."""
+    shipped = AutoModelForImageTextToText.from_pretrained(CHECKPOINT, dtype=torch.float32)
+    tokens = torch.arange(8, 40)[None]
+    with torch.inference_mode():
+        wanted = shipped(tokens).logits
+        torch.testing.assert_close(model(tokens).logits, wanted, atol=1e-3, rtol=0)
+        torch.testing.assert_close(language[0](tokens).logits, wanted, atol=1e-3, rtol=0)
+
+
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.offset_keys()}
+
+
+def test_a_saved_checkpoint_has_the_tensors_and_the_template_of_the_shipped_one_and_no_path(
+    training: Any, processor: Any, model: Any, tmp_path: Path
+) -> None:
+    training.model.save(model, processor, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in CHECKPOINT.iterdir()}
+    assert _shapes(tmp_path) == _shapes(CHECKPOINT)
+    template = "chat_template.jinja"
+    assert (tmp_path / template).read_text("utf-8") == (CHECKPOINT / template).read_text("utf-8")
+    for file in [*tmp_path.glob("*.j*"), *CHECKPOINT.glob("*.j*")]:
+        assert str(CHECKPOINT.parents[4]) not in file.read_text("utf-8"), file

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-import pico  # noqa: F401 - for corpus
 from corpus.example import Split
 
 from pictures import number, things

@@ -1,4 +1,4 @@
-"""Batches made ahead by processes of their own; how hard they are follows the clock that training follows."""
+"""Batches of pictures and text, made ahead by processes; how hard they are follows the clock that training follows."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-import pico  # noqa: F401 - for corpus and packing
 from corpus import document
 from packing import Packer
 from rows import PicturePacker, PictureRows, Rows
@@ -40,7 +39,7 @@ class Batch:
 
 
 class Batches(IterableDataset[Batch]):
-    """Never ends. Text is pico's own corpus, past its stage of copies and with its final mixture."""
+    """Never ends. Text is the corpus of the first stage with its final mixture."""
 
     def __init__(self, tokenizer: Tokenizer, clock: Clock, size: Size, seed: int) -> None:
         self._tokenizer_json = tokenizer.to_str()
