@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,3 +172,27 @@ def test_what_the_docs_show_beside_pictures_is_what_the_bundled_model_says() -> 
     shown = [answer.strip("`").split("`<br>`") for _, _, answer in rows]
     assert said[: len(rows)] == shown
     assert [lines[0] for lines in said[len(rows) :: 2]] == [shown[0][0], shown[2][0]], "the examples are these pictures"
+
+
+UNSEEING = """
+import asyncio, sys
+from pathlib import Path
+from pie_core.application.program import find_program
+from pie_core.controller import Controller, Settings
+from pie_core.testing.run import run_inferlet
+
+async def main():
+    async with Controller(Settings("pico", "torch", {"pages": "64"}, tier="native")) as controller:
+        for name in ("text_completion", "image_description"):
+            outcome = await run_inferlet(Path(find_program(name).filename), [], models=controller.models)
+            print(outcome.output.strip(), "transformers" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_the_tower_and_transformers_are_loaded_with_the_first_image_only() -> None:
+    ran = subprocess.run([sys.executable, "-c", UNSEEING], stdout=subprocess.PIPE, text=True, check=True)
+    text, image = [line for line in ran.stdout.splitlines() if line.endswith((" True", " False"))]
+    assert text.endswith("Paris. False")
+    assert image == "A red circle left of a blue square. True"

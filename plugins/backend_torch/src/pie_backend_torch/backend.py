@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from pie_traits_text.forward import Forward
@@ -84,12 +85,16 @@ class TorchBackend(Backend):
         """See `pie_traits_image.vision.SeesImages`."""
         if self._sight is None:
             raise UnsupportedError("it was made without a checkpoint to read a vision tower from")
-        family = self._sight.open(self.decoder, self.tokenizer)
+        family = self._sight.family()
         if family.sees_whole or family.has_axes:
             self.places = Places(self.embeds.shape[0], family.has_axes, self.decoder.device)
             self.pool.keep_orders()
             self._swapper = TorchSwapper(self.pool, [self.embeds, *self.places.tensors])
-        return TorchVision(family, self._sight.limits, self.decoder, self.write_image)
+        open_eyes = partial(self._sight.open, self.decoder, self.tokenizer)
+        vision = TorchVision(open_eyes, self._sight.limits, self.decoder, self.write_image)
+        if self.decoder.seeing is not None:  # transformers runs it and has read the tower: nothing to wait with
+            vision.open()
+        return vision
 
     def write_image(self, rows: Sequence[int], vectors: Tensor, image: ImageTokens) -> None:
         """Put the vectors [n, hidden] of an image into the Embeds `rows`, in order."""

@@ -38,9 +38,13 @@ class Sight:
     checkpoint: Checkpoint
     limits: Limits
 
+    def family(self) -> type[Family]:
+        """What it will see through, told from its files alone. Raises `UnsupportedError` if it does not."""
+        check_sees(self.checkpoint)
+        return FAMILIES[str(self.checkpoint.config["model_type"])]
+
     def open(self, decoder: Decoder, tokenizer: Tokenizer) -> Family:
         """Load what is still to be loaded. Raises `UnsupportedError` or `CheckpointError`."""
-        check_sees(self.checkpoint)
         with torch.no_grad():
             model = decoder.seeing or load_tower(self.checkpoint, decoder.dtype, decoder.device)
             return open_family(self.checkpoint, model, tokenizer)

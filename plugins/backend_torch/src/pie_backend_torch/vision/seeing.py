@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -41,41 +42,52 @@ class Prepared(NamedTuple):
 
 
 class TorchVision:
-    """Sees through a family.
+    """Sees through a family, opened when the first image is measured: a server of texts never pays for its tower.
 
-    write: puts vectors [n, hidden] into rows of the Embed pool, with where they stand (`TorchBackend.write_image`).
+    open_eyes: reads the tower; what it raises, the call that was first raises. write: puts vectors [n, hidden] into
+    rows of the Embed pool, with where they stand (`TorchBackend.write_image`).
     """
 
-    def __init__(self, family: Family, limits: Limits, decoder: Decoder, write: Write) -> None:
+    def __init__(self, open_eyes: Callable[[], Family], limits: Limits, decoder: Decoder, write: Write) -> None:
         self.limits = limits
-        self._family = family
+        self._open_eyes = open_eyes
+        self._family: Family | None = None
+        self._opening = Lock()
         self._embed, self._write = decoder.embed, write
         self._dtype, self._device = decoder.dtype, decoder.device
         self.measure = lru_cache(4096)(self._measure)
 
+    def open(self) -> Family:
+        """The family; read by whoever wants it first, while others wait for it. Any thread."""
+        with self._opening:
+            if self._family is None:
+                self._family = self._open_eyes()
+            return self._family
+
     def prepare(self, image: Any) -> Prepared:
         """On a thread of the host."""
         with torch.inference_mode():
-            return Prepared(image.size, self._family.pixels(image))
+            return Prepared(image.size, self.open().pixels(image))
 
     @torch.inference_mode()
     def embed(self, looks: Sequence[Any]) -> None:
         """On the device thread."""
+        family = self.open()
         for batch in _batches(looks):
             pixels = [self._on_device(look.prepared.pixels) for look in batch]
-            for look, features in zip(batch, self._family.features(pixels), strict=True):
-                self._write_one(look, features)
+            for look, features in zip(batch, family.features(pixels), strict=True):
+                self._write_one(family, look, features)
 
     def _measure(self, width: int, height: int) -> Extent:
-        self._family.check_size(width, height)
-        count = len(self._family.tokens(width, height))
-        axes = self._family.axes(width, height)
+        family = self.open()
+        family.check_size(width, height)
+        count, axes = len(family.tokens(width, height)), family.axes(width, height)
         return Extent(count, count if axes is None else 1 + max(map(max, axes)))
 
-    def _write_one(self, look: Any, features: Tensor) -> None:
+    def _write_one(self, family: Family, look: Any, features: Tensor) -> None:
         width, height = look.prepared.size
-        tokens = self._family.tokens(width, height)
-        marks = [token == self._family.parts.image_token for token in tokens]
+        tokens = family.tokens(width, height)
+        marks = [token == family.parts.image_token for token in tokens]
         vectors = features.to(self._dtype)
         if not all(marks):
             ids = [0 if mark else token for token, mark in zip(tokens, marks, strict=True)]
@@ -83,8 +95,8 @@ class TorchVision:
             vectors = around.index_copy(
                 0, indices([at for at, mark in enumerate(marks) if mark], self._device), vectors
             )
-        together = marks if self._family.sees_whole else [False] * len(marks)
-        self._write(look.rows, vectors, ImageTokens(look.position, self._family.axes(width, height), together))
+        together = marks if family.sees_whole else [False] * len(marks)
+        self._write(look.rows, vectors, ImageTokens(look.position, family.axes(width, height), together))
 
     def _on_device(self, pixels: Pixels) -> Pixels:
         """Floating-point tensors as the tower's weights are."""
