@@ -136,7 +136,10 @@ class Interpreter:
             return await self.replace()
 
     async def replace(self):
-        """A new interpreter; why the old one has ended, as the last line of a traceback would have it."""
+        """A new interpreter; why the old one has ended, as the last line of a traceback would have it.
+
+        What the message advises is for who set the limits: code cannot raise them.
+        """
         child, self.child = self.child, self.start()
         child.cancel()
         try:
@@ -144,7 +147,7 @@ class Interpreter:
         except TerminatedError:  # by us
             return f"TimeoutError: not done in {self.patience_s:g} seconds"
         except PieError as error:
-            return f"{type(error).__name__}: {str(error).splitlines()[-1]}"
+            return f"{type(error).__name__}: {str(error).splitlines()[-1].partition('; ')[0]}"
         return "SystemExit: the code ended its interpreter"
 
 

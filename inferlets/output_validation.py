@@ -5,7 +5,7 @@
 # default = "What is (8 - 3) * 6 + 12?"
 # help = "A sum to work out in steps, asked as a user."
 # [flags.temperature]
-# default = 1.5
+# default = 2.0
 # help = "Lines are drawn at this temperature; 0 is greedy, which gives every line one try."
 # [flags.tries]
 # default = 50
@@ -14,7 +14,7 @@
 # default = 32
 # help = "A line of more tokens is wrong."
 # [flags.seed]
-# default = 3
+# default = 27
 # help = "The same seed gives the same text."
 # ///
 """Output validation: what fails a check is thrown away and drawn again, and what was good stays in the cache.

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -23,9 +24,14 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 
 def read_in_transformers(path: Path) -> Any:
-    """The model of a checkpoint as transformers runs it, in fp32: of the class that its config.json names."""
-    (name,) = transformers.AutoConfig.from_pretrained(path).architectures
-    return getattr(transformers, name).from_pretrained(path, dtype=torch.float32).eval()
+    """The decoder of a checkpoint as transformers runs it, in fp32. That of a LLaVA is read without its tower."""
+    config = AutoConfig.from_pretrained(path).get_text_config()
+    names = {r"^language_model\.model\.": "model."}
+    model, report = AutoModelForCausalLM.from_pretrained(
+        path, config=config, key_mapping=names, dtype=torch.float32, output_loading_info=True
+    )
+    assert not report["missing_keys"], report
+    return model.eval()
 
 
 def write_llama(path: Path, specials: Sequence[str], max_position_embeddings: int) -> Path:

@@ -105,9 +105,15 @@ class Bench:
 
     @cached_property
     def transformer(self) -> Any:
-        """The model in transformers."""
-        path, dtype = self._path, getattr(torch, self._settled.dtype)
-        return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa").eval()
+        """The model in transformers; of one that sees, the decoder alone, as it is run here."""
+        config = transformers.AutoConfig.from_pretrained(self._path).get_text_config()
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            self._path,
+            config=config,
+            key_mapping={r"^language_model\.model\.": "model."},
+            dtype=getattr(torch, self._settled.dtype),
+            attn_implementation="sdpa",
+        ).eval()
 
     @cached_property
     def tokenizer(self) -> Any:

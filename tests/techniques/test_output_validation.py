@@ -46,13 +46,13 @@ def test_every_line_that_is_kept_is_right_and_so_is_the_answer(reference: Refere
 def test_a_wrong_line_is_drawn_again_as_if_it_had_never_been(reference: Reference) -> None:
     """The same loop over transformers without any cache: everything is computed anew for every token."""
     question = SUMS[0]
-    found = ((seed, parts(answered(question, "--temperature", "1.5", "--seed", str(seed)))) for seed in range(20))
+    found = ((seed, parts(answered(question, "--temperature", "2", "--seed", str(seed)))) for seed in range(20))
     seed, (wanted, said, count, _) = next((seed, ran) for seed, ran in found if ran[2])
-    sampler = sampling(1.5, seed=seed)
+    sampler = sampling(2.0, seed=seed)
     tokens, good, rejected = reference.encode(reference.chat(f"What is {question}?")), [], 0
     while len(good) < len(wanted):
         line: list[int] = []
-        while len(line) < LIMIT and not (line and reference.decode(line[-1:]) in ("\n", "</s>")):
+        while len(line) < LIMIT and not any(end in reference.decode(line[-1:]) for end in ("\n", "</s>")):
             probs = torch.softmax(reference.logits(tokens + line)[-1], -1)
             top, ids = probs.sort(descending=True, stable=True)
             line.append(sampler(Dist(ids[:256].tolist(), top[:256].tolist())))
