@@ -60,8 +60,8 @@ class Leg:
     """The next `ticks` steps of the decodes in `rows`, as arrays; None: a row of padding.
 
     With several ticks the slots of all of them are shown from the start; what was not written yet is hidden by its
-    position, which goes to the pool before (`reserved`). on_way: for each decode, tokens that are drawn and not known. fixed: all arrays have lengths that depend
-    on `shape` alone.
+    position, which goes to the pool before (`reserved`). on_way: for each decode, tokens that are drawn and not known.
+    fixed: all arrays have lengths that depend on `shape` alone.
     """
 
     def __init__(
