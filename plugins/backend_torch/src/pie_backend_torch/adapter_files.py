@@ -47,7 +47,7 @@ class AdapterFacts:
     targets: Mapping[str, Target]
 
 
-def open_adapters(option: str) -> list[AdapterFacts]:
+def open_adapters(option: str, backend: str) -> list[AdapterFacts]:
     """The adapters of option `adapters`: directories, or `name=directory`, between commas.
 
     Raises `ConfigError` for the option, `CheckpointError` or `UnsupportedError` for what is in a directory.
@@ -58,9 +58,9 @@ def open_adapters(option: str) -> list[AdapterFacts]:
         path = Path(rest if equals and "/" not in name else entry)
         name = name if equals and "/" not in name else path.resolve().name
         if not name:
-            raise ConfigError(f"torch: adapters has {entry!r}; write DIRECTORY or NAME=DIRECTORY")
+            raise ConfigError(f"{backend}: adapters has {entry!r}; write DIRECTORY or NAME=DIRECTORY")
         if name in found:
-            raise ConfigError(f"torch: adapters names {name!r} twice: {found[name]} and {path}; write NAME=DIRECTORY")
+            raise ConfigError(f"{backend}: adapters names {name!r} twice: {found[name]} and {path}; use NAME=DIRECTORY")
         found[name] = path
     return [_open(name, path) for name, path in found.items()]
 

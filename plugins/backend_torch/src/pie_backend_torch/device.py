@@ -12,7 +12,7 @@ from pie_core.errors import ConfigError
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, backend: str) -> torch.device:
     """The device of option `device`. Raises `ConfigError` saying which devices there are."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     known = ["auto", "cpu", *(f"cuda:{index}" for index in range(count))]
@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and count:
         return torch.device("cuda:0")
     if name not in known:
-        raise ConfigError(f"torch: device is {name!r}; this machine has {', '.join(known)}")
+        raise ConfigError(f"{backend}: device is {name!r}; this machine has {', '.join(known)}")
     return torch.device(name)
 
 

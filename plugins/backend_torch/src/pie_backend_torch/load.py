@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +43,30 @@ INSTEAD = "use --backend torch"
 
 def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress, recipe: Recipe = TORCH) -> TorchBackend:
     """The backend of `BackendSpec.load`; see there for what it raises. `recipe` makes another backend of this one."""
-    check_options(options)
+    name = recipe.name
+    check_options(options, name)
     choose_kernels_by_shape()
     started = time.perf_counter()
     progress("checkpoint", None)
     checkpoint = open_checkpoint(spec.path)
-    device = choose_device(options.device)
+    device = choose_device(options.device, name)
     choose_attention_by_shape(device)
     dtype = choose_dtype(options.dtype, checkpoint.config, device)
-    adapters = Adapters(open_adapters(options.adapters), dtype, device)
+    adapters = Adapters(open_adapters(options.adapters, name), dtype, device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     tokenizer = open_tokenizer(checkpoint)
-    memory.check_weights(checkpoint.parameters * dtype.itemsize, device)
+    memory.check_weights(checkpoint.parameters * dtype.itemsize, device, name)
     # not in inference mode: handlers of other packages may write to the pools outside it
-    with memory.told(device), torch.no_grad():
+    with memory.told(device, name), torch.no_grad():
         decoder = _read_decoder(checkpoint, options, dtype, device, adapters, progress, recipe)
         adapters.loaded()
-        slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
-        pages = memory.choose_pages(options, slot, embed, device)
-        progress("pools", None)
-        info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
+    slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
+    pages = memory.choose_pages(options, slot, embed, device, name)
+    progress("pools", None)
+    info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
+    fitting = partial(memory.fitting_pages, options, slot, embed, device)
+    with memory.told(device, name, fitting), torch.no_grad():
         backend = TorchBackend(
             info,
             decoder,

@@ -44,23 +44,23 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     image_pixels: int = 50_000_000
 
 
-def check_options(options: TorchOptions) -> None:
-    """Raise `ConfigError` naming the option, its value and what is allowed. Devices are checked where torch is."""
-    _one_of("dtype", options.dtype, DTYPES)
-    _one_of("implementation", options.implementation, IMPLEMENTATIONS)
+def check_options(options: TorchOptions, backend: str) -> None:
+    """Raise `ConfigError` with backend, option, value and what is allowed. Devices are checked where torch is."""
+    _one_of(backend, "dtype", options.dtype, DTYPES)
+    _one_of(backend, "implementation", options.implementation, IMPLEMENTATIONS)
     if options.page_size not in PAGE_SIZES:
-        raise ConfigError(f"torch: page_size is {options.page_size}; a KvPage has 8, 16 or 32 slots")
+        raise ConfigError(f"{backend}: page_size is {options.page_size}; a KvPage has 8, 16 or 32 slots")
     if not 0.0 < options.memory <= 1.0:
-        raise ConfigError(f"torch: memory is {options.memory}; give a share of the free memory above 0 and up to 1")
+        raise ConfigError(f"{backend}: memory is {options.memory}; give a share of the free memory above 0 and up to 1")
     for name in ("threads", "pages"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise ConfigError(f"torch: {name} is {value}; give 1 or more, or leave it out")
+            raise ConfigError(f"{backend}: {name} is {value}; give 1 or more, or leave it out")
     for name in ("embeds", "max_batch_tokens", "image_bytes", "image_pixels"):
         if getattr(options, name) < 1:
-            raise ConfigError(f"torch: {name} is {getattr(options, name)}; give 1 or more")
+            raise ConfigError(f"{backend}: {name} is {getattr(options, name)}; give 1 or more")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(backend: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"torch: {name} is {value!r}{nearest(value, allowed)}")
+        raise ConfigError(f"{backend}: {name} is {value!r}{nearest(value, allowed)}")
