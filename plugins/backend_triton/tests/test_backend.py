@@ -16,7 +16,7 @@ from pie_backend_triton import plugin
 from pie_core.errors import ConfigError, ResourceError, UnsupportedError
 from pie_core.model import ModelSpec
 
-from .checkpoints import FAMILIES, VOCAB, write_checkpoint
+from .checkpoints import VOCAB, write_checkpoint
 from .conftest import DEVICE, worst
 
 LENGTHS = (21, 3)  # tokens of each prompt
@@ -94,5 +94,6 @@ def test_a_machine_without_cuda_is_refused_unless_the_interpreter_is_on(
 
 
 def test_a_pool_that_does_not_fit_is_refused_with_the_size_that_does(make: Callable[..., Path]) -> None:
-    with pytest.raises(ResourceError, match=r"triton: .* pages would fit \(--option pages=\d+\)"):
-        loaded(plugin, make("llama"), pages=1 << 40)
+    path = make("llama")
+    with pytest.raises(ResourceError, match=r"^triton: .* pages would fit \(--option pages=\d+\)"):
+        loaded(plugin, path, pages=1 << 40)

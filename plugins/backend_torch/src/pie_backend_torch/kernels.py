@@ -21,6 +21,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pie_backend_torch.ahead.drawing import How
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear
 from pie_backend_torch.pool import KvPool
@@ -137,6 +138,9 @@ class Kernels(Protocol):
 
         ids [n, count] by falling probability, equal ones by rising id. Probabilities are of the whole row's softmax.
         """
+
+    def draw(self, logits: Tensor, how: How) -> Tensor:
+        """A token [n] for each row of logits [n, vocab], float32; see `ahead.drawing.draw`. No look from the host."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def pie_backend() -> BackendSpec:
     return BackendSpec(
         name="torch",
         doc="Any transformers decoder over a paged KV pool, on a CPU or a CUDA GPU.",
+        default=True,
         options=TorchOptions,
         load=load,
     )

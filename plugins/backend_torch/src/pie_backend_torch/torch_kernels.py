@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pie_backend_torch.ahead.drawing import How, draw
 from pie_backend_torch.attention import GroupedAttention
 from pie_backend_torch.kernels import Attention, Gated, Kernels, Recipe, Turning
 from pie_backend_torch.lean_config import LeanConfig
@@ -58,6 +59,9 @@ class TorchKernels:
 
     def top(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return top_probabilities(logits, count)
+
+    def draw(self, logits: Tensor, how: How) -> Tensor:
+        return draw(logits, how, self.top)
 
 
 def _make(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pie_backend_torch.ahead.drawing import How, draw, draw_best
+from pie_backend_torch.ahead.drawing import How, draw_best
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
@@ -90,7 +90,7 @@ class Pass:
         step.place(pool)
         hidden = decoder.hidden(decoder.embed(self._ids), step, pool)
         logits = decoder.logits(hidden)
-        tokens = draw_best(logits) if self._shape.greedy else draw(logits, self._how(), decoder.kernels.top)
+        tokens = draw_best(logits) if self._shape.greedy else decoder.kernels.draw(logits, self._how())
         self._ids.copy_(tokens)
         tick += 1
         return tokens, hidden

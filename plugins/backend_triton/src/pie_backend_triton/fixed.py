@@ -1,0 +1,47 @@
+"""A tiling in arrays whose lengths depend on a `Room` alone, so that a CUDA graph can keep what they drive."""
+
+from __future__ import annotations
+
+import numpy as np
+from pie_backend_torch.building import Ints
+from pie_backend_torch.kernels import Room
+
+from pie_backend_triton.tiles import FIELDS, HEIGHTS, Cutting, Launch, Tiling
+
+
+def fitted(tiling: Tiling, room: Room, cutting: Cutting) -> Tiling:
+    """The same tiles, and empty ones up to what any decode steps in this room can need.
+
+    Raises `ValueError` for calls that are not one token each, that have explicit masks, or that are too many.
+    """
+    calls = len(tiling.word_starts)
+    if any(launch.masked for launch in tiling.launches) or calls > room.calls or len(tiling.entries) > room.entries:
+        raise ValueError(f"{calls} rows over {len(tiling.entries)} pages, masked or not, do not fit in {room}")
+    most = (
+        2 * room.calls + cutting.programs // cutting.kv_heads + 1
+    )  # tiles of a kind: of segments, and of their splits
+    parts = most * sum(height // cutting.group for height in HEIGHTS)
+    found = {launch.height: launch.tiles for launch in tiling.launches}
+    none: Ints = np.empty((0, FIELDS), dtype=np.int64)
+    heights = [height for height in HEIGHTS if height >= cutting.group]
+    return Tiling(
+        rows=_filled(tiling.rows, parts),
+        entries=_filled(tiling.entries, room.entries),
+        words=tiling.words,
+        word_starts=_filled(tiling.word_starts, room.calls),
+        launches=[Launch(height, False, _tiles(found.get(height, none), most)) for height in heights],
+        merged=_filled(tiling.merged, room.calls),
+        merge_starts=_filled(tiling.merge_starts, room.calls + 1, int(tiling.merge_starts[-1])),
+        merge_parts=_filled(tiling.merge_parts, parts),
+        parts=parts,
+    )
+
+
+def _tiles(tiles: Ints, count: int) -> Ints:
+    return _filled(tiles.reshape(-1), count * FIELDS).reshape(count, FIELDS)
+
+
+def _filled(array: Ints, length: int, value: int = 0) -> Ints:
+    if len(array) > length:
+        raise ValueError(f"{len(array)} numbers where {length} have room: these are no decode steps of one token each")
+    return np.concatenate([array, np.full(length - len(array), value, dtype=np.int64)])

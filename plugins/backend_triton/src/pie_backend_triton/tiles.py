@@ -1,0 +1,167 @@
+"""How a pass's attention is cut into tiles: some query rows over some pages, each for one program of the kernel.
+
+One kind of work covers all: ragged prefill (many rows of one call over its pages), decoding (few rows, many pages, so
+that pages are split over programs, as in Flash-Decoding: Dao et al. 2023) and shared prefixes (rows of many calls over
+pages that all see). A row that lies in several tiles gets its result by merging theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+import numpy as np
+from pie_backend_torch.building import Ints, Span
+
+from pie_backend_triton.branches import Segment, segments
+from pie_backend_triton.tables import Table, table_of
+
+FIELDS = 6  # of a tile: first of `rows`, how many, first of `entries`, how many, depth of these, first part (-1: none)
+HEIGHTS = (16, 64)  # query rows of a tile, heads of a group counted; the first kind that holds what there is
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """What decides how large tiles are."""
+
+    group: int  # query heads that share a key head
+    kv_heads: int
+    page_size: int
+    programs: int  # that keep the device busy
+    least_shared: int = 128  # tokens that calls share at the least, to attend to them together
+    least_split: int = 256  # tokens of a tile at the least, where pages are split
+
+    @property
+    def shared(self) -> int:
+        """`least_shared` in entries."""
+        return -(-self.least_shared // self.page_size)
+
+    def split(self, entries: int) -> int:
+        """Entries of a tile, where all tiles together have `entries`."""
+        even = -(-entries * self.kv_heads // self.programs)
+        return max(even, self.least_split // self.page_size, 1)
+
+
+@dataclass(slots=True)
+class Launch:
+    """Tiles of one kind, [n, FIELDS]. `height` rows, heads counted; `masked`: explicit masks instead of causality."""
+
+    height: int
+    masked: bool
+    tiles: Ints
+
+
+@dataclass(slots=True)
+class Tiling:
+    """A pass in tiles."""
+
+    rows: Ints  # query rows of all tiles
+    entries: Ints  # of all segments
+    words: Ints  # of all explicit masks, [words]
+    word_starts: Ints  # [query rows] where a row's words start; one for each entry of its call
+    launches: list[Launch]
+    merged: Ints  # [n] query rows that are in several tiles
+    merge_starts: Ints  # [n + 1] where each one's parts start in
+    merge_parts: Ints  # places of parts
+    parts: int  # how many parts there are
+
+
+class _Kind:
+    """The tiles of one kind, while they are gathered."""
+
+    def __init__(self) -> None:
+        self.rows: list[Ints] = []
+        self.places: list[tuple[int, int, int]] = []  # first entry, entries, depth
+
+
+def tile(spans: Sequence[Span], cutting: Cutting, ordered: bool = False) -> Tiling:
+    """Cut a batch of calls; costs some 20 us a call. `ordered`: positions do not tell who sees whom."""
+    tables = [table_of(span, cutting.page_size) for span in spans]
+    counts = [len(span.slots) for span in spans]
+    first: list[int] = np.cumsum([0, *counts]).tolist()
+    found = [(one, masked) for masked in (False, True) for one in _segments(tables, masked, cutting)]
+    rows = [_rows(one, first) for one, _ in found]
+    heights = [_height(row, cutting) for row in rows]
+    sizes = [one.end - one.start for one, _ in found]
+    blocks = [-(-len(row) * cutting.group // height) for row, height in zip(rows, heights, strict=True)]
+    chunk = cutting.split(sum(size * count for size, count in zip(sizes, blocks, strict=True)))
+    kinds: dict[tuple[int, bool], _Kind] = {}
+    start = 0
+    for (one, masked), row, height, size in zip(found, rows, heights, sizes, strict=True):
+        kind = kinds.setdefault((height, masked), _Kind())
+        step = height // cutting.group
+        seen = [size] * -(-len(row) // step)
+        if len(one.members) == 1 and len(row) > 1 and not masked and not ordered:
+            seen = _seen(one, tables[one.members[0]], spans[one.members[0]], step)
+        for block, reach in enumerate(seen):
+            part, pieces = row[block * step :][:step], -(-reach // chunk)
+            bounds = [reach * piece // pieces for piece in range(pieces + 1)]
+            kind.rows += [part] * pieces
+            kind.places += [(start + at, end - at, one.start + at) for at, end in pairwise(bounds)]
+        start += size
+    words, word_starts = _words(tables, counts)
+    entries = np.concatenate([tables[one.members[0]].entries[one.start : one.end] for one, _ in found])
+    return _joined(kinds, entries, words, word_starts)
+
+
+def _segments(tables: Sequence[Table], masked: bool, cutting: Cutting) -> Iterator[Segment]:
+    members = [index for index, table in enumerate(tables) if (table.words is not None) == masked]
+    return segments([table.entries for table in tables], members, cutting.shared)
+
+
+def _height(rows: Ints, cutting: Cutting) -> int:
+    lowest = HEIGHTS[0]
+    return lowest if lowest >= cutting.group and len(rows) * cutting.group <= lowest else HEIGHTS[1]
+
+
+def _rows(segment: Segment, first: list[int]) -> Ints:
+    """Query rows of a segment's members; those of call i are first[i] to first[i + 1]."""
+    return np.concatenate([np.arange(first[one], first[one + 1]) for one in segment.members])
+
+
+def _seen(segment: Segment, table: Table, span: Span, step: int) -> list[int]:
+    """How many entries of a lone call's segment any of its tokens sees, for each `step` tokens of it.
+
+    None sees tokens that come later in the call, if positions say so.
+    """
+    size, count = segment.end - segment.start, len(table.own)
+    lasts = np.minimum(np.arange(step, count + step, step), count)
+    positions = np.array(span.positions, dtype=np.int64)
+    highest = np.maximum.accumulate(positions)[lasts - 1]
+    later = np.append(np.minimum.accumulate(positions[::-1])[::-1], np.iinfo(np.int64).max)[lasts]
+    reached = np.maximum.accumulate(table.own)[lasts - 1] + 1 - segment.start
+    seen: list[int] = np.where(later > highest, np.clip(reached, 1, size), size).tolist()
+    return seen
+
+
+def _words(tables: Sequence[Table], counts: list[int]) -> tuple[Ints, Ints]:
+    """All explicit masks in one row, and where the words of each query row start in it."""
+    widths = [0 if table.words is None else len(table.entries) for table in tables]
+    starts = np.cumsum([0, *np.repeat(widths, counts)])[:-1]
+    masks = [table.words.reshape(-1) for table in tables if table.words is not None]
+    return np.concatenate(masks) if masks else np.zeros(1, dtype=np.int64), starts
+
+
+def _joined(kinds: dict[tuple[int, bool], _Kind], entries: Ints, words: Ints, word_starts: Ints) -> Tiling:
+    """All tiles with their numbers, and what is to be merged."""
+    parts = list(chain.from_iterable(kind.rows for kind in kinds.values()))
+    places = np.array(list(chain.from_iterable(kind.places for kind in kinds.values())), dtype=np.int64)
+    counts = np.array([len(part) for part in parts], dtype=np.int64)
+    rows = np.concatenate(parts)
+    starts = np.cumsum(counts) - counts
+    times = np.bincount(rows, minlength=len(word_starts))
+    several = np.maximum.reduceat(times[rows], starts) > 1
+    kept = np.where(several, counts, 0)
+    first_part = np.where(several, np.cumsum(kept) - kept, -1)
+    tiles = np.stack([starts, counts, *places.T, first_part], 1)
+    of_parts = rows[np.repeat(several, counts)]
+    order = np.argsort(of_parts, kind="stable")
+    merged, sizes = np.unique(of_parts, return_counts=True)
+    launches, at = [], 0
+    for (height, masked), kind in kinds.items():
+        launches.append(Launch(height, masked, tiles[at : at + len(kind.rows)]))
+        at += len(kind.rows)
+    return Tiling(
+        rows, entries, words, word_starts, launches, merged, np.cumsum([0, *sizes]), order, parts=int(kept.sum())
+    )

@@ -1,0 +1,116 @@
+"""Compiles every kernel for a GPU that need not be there; run by `test_compile.py` without the interpreter.
+
+    python compiling.py 90 80
+
+Prints a line for each kernel: its name, capability, and bytes of shared memory. ptxas comes with Triton's wheel.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pie_backend_triton.ops import attend, draw, matvec, merge, norm, rotary, softmax, swiglu, top
+from triton import next_power_of_2
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+
+STRIDES = ("query_row", "query_head", "key_slot", "value_slot", "ins", "outs")
+SHARED = {80: 163 << 10, 90: 227 << 10}  # bytes that one program may take
+
+
+def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
+    """Kernel, types of its arguments (int64 pointers are not named), constants, options; as they are launched."""
+    data = f"*{dtype}"
+    exact = dtype == "fp32"
+    kinds = ((64, 16, 16, False, False), (96, 8, 64, True, False), (128, 32, 64, False, True))
+    for width, page, height, masked, windowed in kinds[:1] if exact else kinds:  # exact products take long to compile
+        shape = attend.shape_of(height, width, exact)
+        options = {name: shape.pop(name) for name in ("num_warps", "num_stages")}
+        numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES[:4]), "i32")
+        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {"parts": "*fp32", "part_sums": "*fp32"}
+        sizes = {
+            "HEADS": 32,
+            "GROUP": 4,
+            "WIDTH": width,
+            "LANES": next_power_of_2(width),
+            "PAGE": page,
+            "HEIGHT": height,
+        }
+        yield (
+            attend.attend_kernel,
+            tensors | numbers,
+            sizes | shape | {"MASKED": masked, "WINDOWED": windowed, "EXACT": exact},
+            options,
+        )
+    tensors = {"parts": "*fp32", "part_sums": "*fp32", "out": data}
+    yield merge.merge_kernel, tensors, {"HEADS": 32, "WIDTH": 96, "LANES": 128}, {"num_warps": 1}
+    tensors = dict.fromkeys(("x", "delta", "weight", "total", "out"), data)
+    yield norm.norm_kernel, tensors | {"width": "i32", "eps": "fp32"}, {"LANES": 2048, "ADDED": True}, {}
+    tensors = dict.fromkeys(("joined", "cos", "sin", "query_norm", "key_norm", "query", "keys", "values"), data)
+    yield (
+        rotary.rotary_kernel,
+        tensors | {"eps": "fp32", "key_slot": "i32", "value_slot": "i32"},
+        {"HEADS": 32, "KV_HEADS": 8, "WIDTH": 96, "LANES": 128, "AT_ONCE": 8, "NORMED": True},
+        {"num_warps": 2},
+    )
+    yield swiglu.swiglu_kernel, {"joined": data, "out": data, "width": "i32"}, {"LANES": swiglu.LANES}, {}
+    for outs, gated in ((2048, False), (16384, True)):
+        shape = matvec.shape_of(outs, gated)
+        options = {"num_warps": shape.pop("num_warps")}
+        tensors = dict.fromkeys(("weight", "x", "bias", "other", "out"), data)
+        flags = {"BIASED": True, "ADDED": not gated, "GATED": gated}
+        yield matvec.matvec_kernel, tensors | {"outs": "i32", "ins": "i32"}, shape | flags, options
+
+
+def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
+    """Kernels over scores, which are float32 whatever the model is."""
+    floats = dict.fromkeys(("logits", "best", "sums", "out"), "*fp32")
+    sizes = {"vocab": "i32", "blocks": "i32"}
+    block = {"BLOCK": softmax.BLOCK}
+    yield softmax.block_kernel, floats | sizes, block, {"num_warps": 8}
+    yield softmax.merge_kernel, floats | sizes, {"LANES": 32}, {"num_warps": 1}
+    yield softmax.shift_kernel, floats | sizes, block, {"num_warps": 8}
+    for first in (True, False):
+        numbers = dict.fromkeys(("width", "blocks", "count", "id_bits"), "i32")
+        yield (
+            top.keep_kernel,
+            {"logits": "*fp32"} | numbers,
+            {"FROM_LOGITS": first, "BLOCK": top.BLOCK},
+            {"num_warps": 8},
+        )
+    numbers = {"sums": "*fp32", "probs": "*fp32", "count": "i32", "id_bits": "i32"}
+    yield top.rank_kernel, numbers, {"LANES": 256, "RANKED": top.RANKED}, {}
+    tensors = {"probs": "*fp32"} | dict.fromkeys(("temperature", "top_p", "min_p", "numbers"), "*fp64")
+    yield draw.draw_kernel, tensors | {"width": "i32"}, {"LANES": 256}, {}
+
+
+def compiled(
+    kernel: Any, types: dict[str, str], constants: dict[str, Any], options: dict[str, Any], capability: int
+) -> int:
+    """Bytes of shared memory of one kernel for one capability."""
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in constants else types.get(name, "*i64") for name in names}
+    # as Triton finds tensors and their strides when it launches; without, loads are not pipelined
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(names)
+        if signature[name].startswith("*") or name in STRIDES
+    }
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    made = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4} | options)
+    assert made.asm["cubin"]
+    return int(made.metadata.shared)
+
+
+def main() -> None:
+    for capability in map(int, sys.argv[1:]):
+        for case in [*cases("bf16"), *(cases("fp32") if capability == 90 else ()), *vocabulary()]:
+            shared = compiled(*case, capability)
+            print(case[0].__name__, capability, shared)
+            assert shared <= SHARED[capability], f"{case[0].__name__} takes {shared} bytes of shared memory"
+
+
+if __name__ == "__main__":
+    main()

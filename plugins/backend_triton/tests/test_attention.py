@@ -1,0 +1,149 @@
+"""Attention over tiles is what its definition says, for any mix of calls. Oracle: float64, slot by slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pie_backend_torch.building import build_step
+from pie_backend_torch.kernels import Flavour, Room
+from pie_backend_triton.attention import TileAttention
+from pie_backend_triton.tiles import Cutting
+
+from .conftest import BOUNDS, DEVICE, worst
+from .worlds import World
+
+SHAPES = [  # heads, kv heads, width, page size
+    (8, 2, 64, 16),
+    (6, 2, 64, 8),
+    (3, 3, 96, 16),
+    (4, 1, 128, 32),
+]
+
+
+def attended(world: World, window: int | None = None, room: Room | None = None, **cut: int) -> torch.Tensor:
+    """What the kernels make of a world's calls, over outputs that were NaN."""
+    defaults = {"programs": 16, "least_shared": 24, "least_split": 48}
+    cutting = Cutting(world.heads // world.kv_heads, world.kv_heads, world.page_size, **defaults | cut)
+    query, key, value = world.new_tokens()
+    step = build_step(TileAttention(cutting), world.spans, world.page_size, DEVICE)
+    if room is not None:
+        step.plan = TileAttention(cutting).plan(world.spans, world.page_size, False, room)
+        step.plan.receive([torch.from_numpy(array).to(DEVICE) for array in step.plan.arrays], DEVICE)
+    step.place(world.pool)
+    out = step.plan.attend(world.pool, 0, query, key, value, Flavour(window=window))
+    assert worst(out, world.defined(query, window)) < BOUNDS[world.dtype]
+    return out
+
+
+def mixed(world: World) -> None:
+    """Prefills, a chunk behind a context with holes, decode steps over short and long contexts."""
+    world.call([], 0, 37)
+    world.call(world.chain(45, holes=0.3), 45, 9)
+    world.call(world.chain(150), 150, 1)
+    world.call(world.chain(5), 5, 1)
+    world.call([], 0, 1)
+
+
+pytestmark = pytest.mark.usefixtures("poison")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("window", [None, 24])
+def test_a_ragged_batch_of_prefills_chunks_and_decode_steps(shape: Any, window: int | None) -> None:
+    world = World(*shape, torch.float32)
+    mixed(world)
+    attended(world, window)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_in_half_precision(dtype: torch.dtype) -> None:
+    world = World(8, 2, 64, 16, dtype)
+    mixed(world)
+    attended(world)
+
+
+@pytest.mark.parametrize("page_size", [8, 32])
+def test_an_explicit_mask_replaces_causality_and_window_and_a_blind_row_gets_zeros(page_size: int) -> None:
+    world = World(8, 2, 64, page_size, torch.float32)
+    world.call(world.chain(60, holes=0.2), 60, 5, mask=0.4)
+    world.call(world.chain(140), 140, 2, mask=0.0)
+    world.call(world.chain(140), 140, 1)
+    world.call([], 0, 19, mask=0.5)
+    out = attended(world, window=8)
+    assert out[5:7].abs().max() == 0
+
+
+def forks(world: World, prefix: int, branches: int, new: int = 1, mask: float | None = None) -> None:
+    """Branches of one context, each with some tokens of its own."""
+    shared = world.chain(prefix)
+    for branch in range(branches):
+        own = world.chain(branch % 7, prefix)
+        world.call([*shared, *own], prefix + branch % 7, new, mask)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_branches_of_a_shared_prefix(shape: Any) -> None:
+    world = World(*shape, torch.float32)
+    forks(world, 160, 9)
+    world.call(world.chain(70), 70, 1)
+    attended(world)
+
+
+def test_a_tree_of_branches_of_several_tokens_with_and_without_masks_and_windows() -> None:
+    world = World(8, 2, 64, 8, torch.float32, pages=600)
+    trunk = world.chain(48)
+    for limb in range(3):
+        branch = [*trunk, *world.chain(40 + 8 * limb, 48)]
+        for twig in range(3):
+            end = 88 + 8 * limb
+            world.call(
+                [*branch, *world.chain(3 * twig, end)], end + 3 * twig, 1 + twig, mask=0.5 if limb == 2 else None
+            )
+    attended(world, window=50)
+
+
+def planned(world: World, **cut: int) -> Any:
+    defaults = {"programs": 16, "least_shared": 24, "least_split": 48}
+    cutting = Cutting(world.heads // world.kv_heads, world.kv_heads, world.page_size, **defaults | cut)
+    return TileAttention(cutting).plan(world.spans, world.page_size, False)
+
+
+def test_a_shared_page_is_read_once_for_all_branches() -> None:
+    world = World(8, 2, 64, 16, torch.float32)
+    forks(world, 160, 16)
+    plan = planned(world)
+    read = sum(int(launch.tiles[:, 3].sum()) for launch in plan._tiling.launches)
+    own = sum(len(span.pages) - 10 for span in world.spans)
+    assert read <= 10 + own + 16  # the prefix once; of each branch what is its own, and the page of its new token
+
+
+def test_a_prefill_looks_at_no_page_behind_its_own_tokens() -> None:
+    world = World(8, 2, 64, 16, torch.float32)
+    world.call([], 0, 160)
+    tiles = planned(world, least_split=10_000)._tiling.launches[0].tiles
+    assert tiles[:, 3].tolist() == list(range(1, 11))
+
+
+def test_a_plan_of_fixed_shape_says_the_same_in_arrays_that_depend_on_the_room_alone() -> None:
+    room = Room(calls=12, entries=200)
+    lengths, kinds = set(), set()
+    for branches, prefix in ((9, 160), (3, 40), (1, 3)):
+        world = World(8, 2, 64, 16, torch.float32, seed=branches)
+        forks(world, prefix, branches)
+        world.call(world.chain(70), 70, 1)
+        attended(world, room=room)
+        plan = TileAttention(Cutting(4, 2, 16, 16)).plan(world.spans, 16, False, room)
+        lengths.add(tuple(len(array) for array in plan.arrays))
+        kinds.add(tuple((launch.height, launch.masked, launch.tiles.shape) for launch in plan._tiling.launches))
+    assert len(lengths) == len(kinds) == 1
+
+
+def test_calls_that_do_not_fit_in_a_room_are_refused() -> None:
+    for spoil in (lambda w: w.call([], 0, 2), lambda w: w.call([], 0, 1, mask=1.0), lambda w: forks(w, 600, 3)):
+        world = World(8, 2, 64, 16, torch.float32)
+        forks(world, 32, 3)
+        spoil(world)
+        with pytest.raises(ValueError, match="oom"):
+            TileAttention(Cutting(4, 2, 16, 16)).plan(world.spans, 16, False, Room(calls=4, entries=60))

@@ -1,0 +1,83 @@
+"""Over a vocabulary: log-softmax against float64, the top against a stable sort, draws against `Dist.sample`."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from inferlet.dist import Dist
+from pie_backend_triton.ops.draw import draw
+from pie_backend_triton.ops.softmax import log_softmax, log_sum_exp
+from pie_backend_triton.ops.top import top
+
+from .conftest import BOUNDS, DEVICE, worst
+
+pytestmark = pytest.mark.usefixtures("poison")
+
+
+def scores(rows: int, vocab: int, seed: int = 0) -> torch.Tensor:
+    return (torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed)) * 5).to(DEVICE)
+
+
+@pytest.mark.parametrize("vocab", [1, 37, 4096, 9001])
+def test_log_softmax(vocab: int) -> None:
+    logits = scores(3, vocab) + 80
+    logits[0, vocab // 2 :] = -torch.inf
+    if vocab > 1:
+        exact = logits.double().log_softmax(-1)
+        finite = exact.isfinite()
+        got = log_softmax(logits)
+        assert worst(got[finite], exact[finite]) < 1e-5 and torch.equal(got.isinf(), ~finite)
+    assert worst(log_sum_exp(logits[1:]), logits[1:].double().logsumexp(-1)) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_log_softmax_of_half_precision_is_in_single(dtype: torch.dtype) -> None:
+    logits = scores(2, 5000).to(dtype)
+    assert worst(log_softmax(logits), logits.double().log_softmax(-1)) < BOUNDS[torch.float32]
+
+
+@pytest.mark.parametrize(("vocab", "count"), [(37, 2), (300, 299), (4097, 50), (9001, 256), (13000, 1024)])
+def test_the_top_is_that_of_a_stable_sort(vocab: int, count: int) -> None:
+    logits = scores(3, vocab, seed=count)
+    logits[1] = logits[1].round()  # ties all over, -0.0 among them
+    logits[2, 7:] = -torch.inf
+    ids, probs = top(logits, count)
+    ordered = torch.sort(logits + 0.0, dim=-1, descending=True, stable=True).indices[:, :count]
+    assert torch.equal(ids, ordered)
+    assert worst(probs, logits.double().softmax(-1).gather(1, ordered)) < 1e-5
+
+
+def test_draws_are_those_of_the_sdk() -> None:
+    rng = random.Random(4)
+    rows = 24
+    logits = scores(rows, 400, seed=9)
+    ids, probs = top(logits, 50)
+    columns = {
+        "temperature": [rng.choice([0.0, 0.5, 1.0, 1.7]) for _ in range(rows)],
+        "top_k": [rng.choice([1, 5, 50, 1000]) for _ in range(rows)],
+        "top_p": [rng.choice([1.0, 0.9, 0.3, 0.01]) for _ in range(rows)],
+        "min_p": [rng.choice([0.0, 0.05, 0.5]) for _ in range(rows)],
+        "number": [rng.random() for _ in range(rows)],
+    }
+    heat, share, floor, numbers = (
+        torch.tensor(columns[name], dtype=torch.float64, device=DEVICE)
+        for name in ("temperature", "top_p", "min_p", "number")
+    )
+    kinds = torch.tensor(columns["top_k"], dtype=torch.int64, device=DEVICE)
+    tokens = draw(ids, probs, heat, kinds, share, floor, numbers)
+    for row, token in enumerate(tokens.tolist()):
+        settings = {name: values[row] for name, values in columns.items() if name != "number"}
+        dist = Dist(ids[row].tolist(), probs[row].tolist())
+        assert token == dist.sample(**settings, seed=Given(columns["number"][row])), settings
+
+
+class Given:
+    """A source of one number."""
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
