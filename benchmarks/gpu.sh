@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a CUDA GPU shows, in six minutes at most:
+# Everything that only a machine with a CUDA GPU shows, in eight minutes at most:
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
-#     numerics      numerics.py: the tests of the torch backend on the GPU, conformance among them
+#     numerics      numerics.py: the tests of the torch and Triton backends on the GPU, conformance among them
+#     kernels       kernels.py: the Triton kernels, errors and times
 #     decode-1b     decode.py in the shape of Llama 3.2 1B
 #     policies      policies.py on the bundled model
 #     decode-30m, decode-150m
@@ -41,10 +42,11 @@ decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --s
 policies() { run "$2" "$1" "$PYTHON" benchmarks/policies.py --device cuda --rounds 2 --t-ms 2,5,10 "${@:3}"; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(numerics decode-1b policies decode-30m decode-150m)
+[ $# -gt 0 ] || parts=(numerics kernels decode-1b policies decode-30m decode-150m)
 for part in "${parts[@]}"; do
     case $part in
         numerics) run 120 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
+        kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py ;;
         decode-1b) decode 1b 75 ;;
         policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
         decode-30m) decode 30m 30 ;;

@@ -1,4 +1,4 @@
-"""The tests of the torch backend on another device than CI has: what passed, and the errors that they measured.
+"""The tests of the torch and Triton backends on a device that CI lacks: what passed, and the errors they measured.
 
     python benchmarks/numerics.py [--device cuda] [--workers 12] [PYTEST ARGUMENT...]
 
@@ -23,7 +23,8 @@ from xml.etree import ElementTree  # of our own pytest's making
 import click
 from report import emit, machine
 
-TESTS = Path(__file__).parents[1] / "plugins" / "backend_torch" / "tests"
+PLUGINS = Path(__file__).parents[1] / "plugins"
+TESTS = [PLUGINS / backend / "tests" for backend in ("backend_torch", "backend_triton")]
 LOGITS = re.compile(r"\|dlogit\| (\S+) of (\S+)")
 HALF = re.compile(r"ours (\S+), transformers (\S+)")
 
@@ -37,7 +38,7 @@ def main(device: str, workers: int, arguments: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "junit.xml"
         settings = ("junit_logging=system-out", "filterwarnings=default")  # not our warnings: other versions of others
-        command = [sys.executable, "-m", "pytest", str(TESTS), f"--junitxml={report}", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", *map(str, TESTS), f"--junitxml={report}", "-p", "no:cacheprovider"]
         command += [*(f"--override-ini={setting}" for setting in settings), "-vv", "--tb=short", *arguments]
         if find_spec("xdist") is not None:
             command += ["-n", str(workers)]
@@ -47,7 +48,8 @@ def main(device: str, workers: int, arguments: tuple[str, ...]) -> None:
             sys.exit(code)
         files: dict[str, list[ElementTree.Element]] = {}
         for case in ElementTree.parse(report).iter("testcase"):
-            name = next(part for part in case.get("classname", "").split(".") if part.startswith("test_"))
+            parts = case.get("classname", "").split(".")
+            name = "/".join(part for part in parts if part.startswith(("backend_", "test_")))
             files.setdefault(name, []).append(case)
     facts = machine(device)
     for name, cases in sorted(files.items()):

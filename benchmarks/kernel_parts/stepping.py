@@ -1,0 +1,87 @@
+"""A whole decode step on either set of kernels, with random weights, in one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pie_backend_torch.adapters import Adapters
+from pie_backend_torch.building import KvPool, LeanConfig, TorchKernels, build_step
+from pie_backend_torch.lean import LeanDecoder, expected_tensors
+from pie_backend_torch.rotary import RopeConfig
+from pie_backend_triton.kernels import make_kernels
+
+from kernel_parts.attending import calls_of
+from kernel_parts.shapes import PAGE, Run, Shape
+from kernel_parts.timing import host_us_of, us_of
+
+
+def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
+    """A decode step of a whole model with random weights, scores and the most probable token included."""
+    for kind in ("triton", "torch"):
+        model = Model(run, shape, kind)
+        for branches, context, own in run.pick(
+            ((1, 1024, -1), (8, 1024, -1), (32, 1024, -1), (64, 1024, 32), (64, 16384, 32)), ((2, 32, -1),)
+        ):
+            if kind == "torch" and branches * context > 1 << 18:
+                continue  # it reads a shared prefix once for each branch
+            yield {"kernel": "step", "backend": kind, "calls": branches, "context": context, "own": own} | model.step(
+                branches, context, own
+            )
+        del model
+
+
+class Model:
+    """A Llama of a shape, on Triton's kernels or torch's."""
+
+    def __init__(self, run: Run, shape: Shape, kind: str) -> None:
+        rope = RopeConfig({"rope_type": "default", "rope_theta": 5e5}, shape.width, shape.hidden, shape.heads, 131072)
+        self.config = LeanConfig(
+            vocab_size=shape.vocab,
+            hidden_size=shape.hidden,
+            intermediate_size=shape.inner,
+            layers=shape.layers,
+            heads=shape.heads,
+            kv_heads=shape.kv_heads,
+            head_width=shape.width,
+            norm_eps=1e-5,
+            max_position=131072,
+            tied_head=shape.tied,
+            qkv_bias=False,
+            output_bias=False,
+            mlp_bias=False,
+            head_norms=False,
+            windows=(None,) * shape.layers,
+            rope=rope,
+        )
+        expected = expected_tensors(self.config)
+        kernels = make_kernels(self.config, run.dtype, run.device, PAGE) if kind == "triton" else TorchKernels()
+        adapters = Adapters([], run.dtype, run.device)
+        self._decoder = LeanDecoder(
+            self.config, lambda name: run.normal(*expected[name], scale=0.02), run.dtype, run.device, adapters, kernels
+        )
+        self._run = run
+
+    def step(self, branches: int, context: int, own: int) -> dict[str, Any]:
+        """Microseconds of one new token for each branch; `host_us` launched from the host, kernel after kernel."""
+        run, decoder = self._run, self._decoder
+        spans, pages = calls_of(context, 1, branches, own)
+        pool = KvPool(decoder.layers, pages, PAGE, run.dtype, run.device)
+        for tensor in (*pool.keys, *pool.values):
+            tensor.normal_()
+        ids = torch.zeros(branches, dtype=torch.int64, device=run.device)
+        plan = host_us_of(lambda: build_step(decoder.kernels.attention, spans, PAGE, run.device), run.device, 3)
+        step = build_step(decoder.kernels.attention, spans, PAGE, run.device)
+        step.place(pool)
+
+        def forward() -> torch.Tensor:
+            return decoder.logits(decoder.hidden(decoder.embed(ids), step, pool)).max(-1).indices
+
+        us = us_of([forward], run.device)
+        return {
+            "us": round(us, 1),
+            "host_us": round(host_us_of(forward, run.device, 3), 1),
+            "plan_us": round(plan, 1),
+            "tokens_per_s": round(branches / us * 1e6),
+        }

@@ -1,0 +1,66 @@
+"""The Triton kernels on a GPU: their errors, and their time against torch's, in the shapes of Llama models.
+
+    python benchmarks/kernels.py [--shapes 1b,3b,8b] [--parts attention,prefix,step,rows]
+    python benchmarks/kernels.py --parts tune --shapes 1b,8b     # other ways to cut the work
+    python benchmarks/kernels.py --device cpu                    # tiny, under Triton's interpreter: only that it runs
+
+One row for a kernel, a shape and a setting: `us` and `torch_us` (of the device alone, in a CUDA graph), `error` and
+`torch_error` against float64 (attention: float32), and `roof`, how much of a read-bandwidth probe of the same run the
+bytes are that have to be moved. `prefix` rows are 64 branches of one context; `step` rows a whole decode step of a
+model with random weights, `host_us` the same launched kernel after kernel. Exits with 1 if an error is larger than 1e-2
+of the largest number, or if a part fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from itertools import product
+
+import click
+import torch
+from report import emit, machine
+
+BOUND = 1e-2
+PARTS = ("attention", "prefix", "step", "rows")
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="cuda")
+@click.option("--shapes", default="1b,3b,8b")
+@click.option("--parts", default=",".join(PARTS))
+def main(device: str, shapes: str, parts: str) -> None:
+    """Entry point."""
+    tiny = device == "cpu"
+    if tiny:  # said before any kernel is defined
+        os.environ["TRITON_INTERPRET"], shapes = "1", "tiny"
+    import triton
+    from kernel_parts.attending import attention, prefix
+    from kernel_parts.rows import rows
+    from kernel_parts.shapes import SHAPES, Run
+    from kernel_parts.stepping import step
+    from kernel_parts.timing import read_gbps
+    from kernel_parts.tuning import tune
+
+    measured = {"rows": rows, "attention": attention, "prefix": prefix, "step": step, "tune": tune}
+    torch.manual_seed(0)
+    where = torch.device(device)
+    facts = machine(device) | {"triton": triton.__version__}
+    run = Run(where, torch.float32 if tiny else torch.bfloat16, read_gbps(where), tiny)
+    emit({"benchmark": "kernels", "kernel": "read_bandwidth", "gbps": round(run.gbps, 1)} | facts)
+    wrong = 0
+    with torch.inference_mode():
+        for name, part in product(shapes.split(","), parts.split(",")):
+            try:
+                for row in measured[part](run, SHAPES[name]):
+                    wrong += not row.get("error", 0.0) <= BOUND
+                    emit({"benchmark": "kernels", "shape": name, "dtype": str(run.dtype)[6:]} | row | facts)
+            except Exception:  # one part that fails does not stop the next
+                wrong += 1
+                print(f"{name} {part}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
