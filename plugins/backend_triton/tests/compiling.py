@@ -56,8 +56,8 @@ def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dic
         {"num_warps": 2},
     )
     yield swiglu.swiglu_kernel, {"joined": data, "out": data, "width": "i32"}, {"LANES": swiglu.LANES}, {}
-    for outs, gated in ((2048, False), (16384, True)):
-        shape = matvec.shape_of(outs, gated)
+    for outs, ins, gated in ((2048, 2048, False), (2048, 8192, False), (16384, 2048, True)):
+        shape = matvec.shape_of(outs, ins, gated)
         options = {"num_warps": shape.pop("num_warps")}
         tensors = dict.fromkeys(("weight", "x", "bias", "other", "out"), data)
         flags = {"BIASED": True, "ADDED": not gated, "GATED": gated}
@@ -91,6 +91,8 @@ def compiled(
 ) -> int:
     """Bytes of shared memory of one kernel for one capability."""
     names = kernel.arg_names
+    if "FOLLOWS" in names:
+        constants = constants | {"FOLLOWS": capability >= 90}
     signature = {name: "constexpr" if name in constants else types.get(name, "*i64") for name in names}
     # as Triton finds tensors and their strides when it launches; without, loads are not pipelined
     aligned = {

@@ -18,6 +18,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pie_backend_triton.ops.following import follow, following
+
 FIELDS = tl.constexpr(6)  # of a tile, see `tiles.FIELDS`
 LOG2_E = math.log2(math.e)
 
@@ -53,8 +55,10 @@ def attend_kernel(
     MASKED: tl.constexpr,
     WINDOWED: tl.constexpr,
     EXACT: tl.constexpr,
+    FOLLOWS: tl.constexpr,
 ):
     """See `attend`. LANES: WIDTH as a power of two; KEYS: slots looked at in one go; EXACT: products of float32."""
+    follow(FOLLOWS)
     tile = tiles + tl.program_id(0) * FIELDS
     kv_head = tl.program_id(1)
     first_row = tl.load(tile)
@@ -109,6 +113,7 @@ def attend_kernel(
         else:
             scores = tl.dot(q, k)
         scores = tl.where(sees, scores * scale, float("-inf"))
+        seen = tl.max(sees.to(tl.int32), 0) != 0  # whatever a slot holds that nobody sees, its value is not read
         higher = tl.maximum(best, tl.max(scores, 1))
         level = tl.where(higher == float("-inf"), 0.0, higher)
         weights = tl.exp2(scores - level[:, None])
@@ -116,7 +121,7 @@ def attend_kernel(
         total = total * shrink + tl.sum(weights, 1)
         v = tl.load(
             values + slot[:, None] * value_slot + kv_head * WIDTH + lane[None, :],
-            mask=live[:, None] & within[None, :],
+            mask=seen[:, None] & within[None, :],
             other=0.0,
         )
         if EXACT:
@@ -207,4 +212,5 @@ def attend(
         WINDOWED=window is not None and not masked,
         EXACT=exact,
         **shape_of(height, width, exact),
+        **following(query.device),
     )

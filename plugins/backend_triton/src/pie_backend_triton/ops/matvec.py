@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pie_backend_triton.ops.following import follow, following
+
 
 @triton.jit
 def matvec_kernel(
@@ -26,23 +28,36 @@ def matvec_kernel(
     BIASED: tl.constexpr,
     ADDED: tl.constexpr,
     GATED: tl.constexpr,
+    FOLLOWS: tl.constexpr,
 ):
-    """See `matvec` and `gated_matvec`. One program for AT_ONCE numbers of the result."""
+    """See `matvec` and `gated_matvec`. One program for AT_ONCE numbers of the result.
+
+    The first columns of the weight are read before it waits for the kernel that makes x.
+    """
     at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
     there = at < outs
     lane = tl.arange(0, LANES)
     line = weight + at.to(tl.int64)[:, None] * ins
-    sums = tl.zeros([AT_ONCE, LANES], tl.float32)
-    rises = tl.zeros([AT_ONCE, LANES], tl.float32)
-    for start in range(0, ins, LANES):
+    rise_line = weight + (at + outs).to(tl.int64)[:, None] * ins
+    within = lane < ins
+    filled = there[:, None] & within[None, :]
+    first = tl.load(line + lane[None, :], mask=filled, other=0.0)
+    first_rise = first
+    if GATED:
+        first_rise = tl.load(rise_line + lane[None, :], mask=filled, other=0.0)
+    follow(FOLLOWS)
+    given = tl.load(x + lane, mask=within, other=0.0).to(tl.float32)
+    sums = first.to(tl.float32) * given[None, :]
+    rises = first_rise.to(tl.float32) * given[None, :]
+    for start in range(LANES, ins, LANES):
         column = start + lane
         within = column < ins
         filled = there[:, None] & within[None, :]
         given = tl.load(x + column, mask=within, other=0.0).to(tl.float32)
         sums += tl.load(line + column[None, :], mask=filled, other=0.0).to(tl.float32) * given[None, :]
         if GATED:
-            second = weight + (at + outs).to(tl.int64)[:, None] * ins + column[None, :]
-            rises += tl.load(second, mask=filled, other=0.0).to(tl.float32) * given[None, :]
+            second = tl.load(rise_line + column[None, :], mask=filled, other=0.0)
+            rises += second.to(tl.float32) * given[None, :]
     value = tl.sum(sums, 1)
     if BIASED:
         value += tl.load(bias + at, mask=there, other=0.0).to(tl.float32)
@@ -66,16 +81,23 @@ def gated_matvec(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return _launch(x, weight, bias, None, weight.shape[0] // 2, gated=True)
 
 
-def shape_of(outs: int, gated: bool) -> dict[str, int]:
-    """How the work is cut: enough programs for every processor of the device, enough bytes in flight in each."""
-    if outs >= 16384:
-        return {"AT_ONCE": 4 if gated else 8, "LANES": 512, "num_warps": 4}
-    return {"AT_ONCE": 2 if gated else 4, "LANES": 1024, "num_warps": 4}
+def shape_of(outs: int, ins: int, gated: bool) -> dict[str, int]:
+    """How the work is cut: enough programs for every processor of the device, enough bytes in flight in each.
+
+    The quickest of sixteen ways on an H200, one behind the other, in the shapes of Llama 3.2 1B.
+    """
+    if gated:
+        return {"AT_ONCE": 4, "LANES": 512, "num_warps": 2}
+    if ins > 4096 and outs < 16384:
+        return {"AT_ONCE": 1, "LANES": 1024, "num_warps": 4}
+    if 3072 <= outs < 16384:
+        return {"AT_ONCE": 4, "LANES": 1024, "num_warps": 4}
+    return {"AT_ONCE": 2, "LANES": 2048, "num_warps": 4}
 
 
 def _launch(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, outs: int, gated: bool) -> Tensor:
     out = torch.empty(1, outs, dtype=x.dtype, device=x.device)
-    shape = shape_of(outs, gated)
+    shape = shape_of(outs, weight.shape[1], gated)
     matvec_kernel[(triton.cdiv(outs, shape["AT_ONCE"]),)](
         weight,
         x,
@@ -88,5 +110,6 @@ def _launch(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None
         ADDED=other is not None,
         GATED=gated,
         **shape,
+        **following(x.device),
     )
     return out

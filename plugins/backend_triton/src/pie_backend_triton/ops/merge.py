@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pie_backend_triton.ops.following import follow, following
+
 
 @triton.jit
 def merge_kernel(
@@ -22,8 +24,10 @@ def merge_kernel(
     HEADS: tl.constexpr,
     WIDTH: tl.constexpr,
     LANES: tl.constexpr,
+    FOLLOWS: tl.constexpr,
 ):
     """See `merge`. One program for a row and head."""
+    follow(FOLLOWS)
     index = tl.program_id(0)
     head = tl.program_id(1)
     row = tl.load(rows + index)
@@ -68,4 +72,5 @@ def merge(rows: Tensor, starts: Tensor, places: Tensor, parts: Tensor, part_sums
         WIDTH=width,
         LANES=triton.next_power_of_2(width),
         num_warps=1,
+        **following(out.device),
     )

@@ -11,10 +11,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pie_backend_triton.ops.following import follow, following
+
 
 @triton.jit
-def norm_kernel(x, delta, weight, total, out, width, eps, LANES: tl.constexpr, ADDED: tl.constexpr):
+def norm_kernel(
+    x, delta, weight, total, out, width, eps, LANES: tl.constexpr, ADDED: tl.constexpr, FOLLOWS: tl.constexpr
+):
     """One program for a row. See `norm` and `add_norm`."""
+    follow(FOLLOWS)
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, LANES)
     within = lane < width
@@ -47,4 +52,5 @@ def _launch(x: Tensor, delta: Tensor, weight: Tensor, total: Tensor, out: Tensor
     width = x.shape[-1]
     lanes = triton.next_power_of_2(width)
     warps = 4 if lanes <= 2048 else 8
-    norm_kernel[(x.shape[0],)](x, delta, weight, total, out, width, eps, LANES=lanes, ADDED=added, num_warps=warps)
+    shape = {"LANES": lanes, "ADDED": added, "num_warps": warps}
+    norm_kernel[(x.shape[0],)](x, delta, weight, total, out, width, eps, **shape, **following(x.device))

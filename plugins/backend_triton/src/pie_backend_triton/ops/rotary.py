@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pie_backend_triton.ops.following import follow, following
+
 
 @triton.jit
 def rotary_kernel(
@@ -31,8 +33,10 @@ def rotary_kernel(
     LANES: tl.constexpr,
     AT_ONCE: tl.constexpr,
     NORMED: tl.constexpr,
+    FOLLOWS: tl.constexpr,
 ):
     """See `turn_and_write`. One program for a row and AT_ONCE heads."""
+    follow(FOLLOWS)
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * AT_ONCE + tl.arange(0, AT_ONCE)
     lane = tl.arange(0, LANES)
@@ -106,4 +110,5 @@ def turn_and_write(
         AT_ONCE=at_once,
         NORMED=norms is not None,
         num_warps=2,
+        **following(joined.device),
     )

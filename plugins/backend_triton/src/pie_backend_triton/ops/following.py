@@ -1,0 +1,36 @@
+"""Starting while the kernel before still ends: programmatic dependent launch, of CUDA devices since Hopper.
+
+The kernels of a decode step take some microseconds each, of which getting started is one or two. One that follows is
+started when the programs of the one before are; it does what does not depend on that one (reading weights), then waits
+for its end. Each waits, so each also comes behind all that the one before had waited for.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+HOPPER = (9, 0)
+
+
+@triton.jit
+def follow(FOLLOWS: tl.constexpr):
+    """Let the next kernel start, and wait for the one before. Nothing that others write may be read before."""
+    if FOLLOWS:
+        gdc_launch_dependents()
+        gdc_wait()
+
+
+def following(device: torch.device) -> dict[str, Any]:
+    """What a launch on a device takes for it: the constant FOLLOWS, and the option."""
+    return {"FOLLOWS": True, "launch_pdl": True} if _can_follow(device) else {"FOLLOWS": False}
+
+
+@cache
+def _can_follow(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER
