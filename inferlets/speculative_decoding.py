@@ -39,9 +39,17 @@ draw from its own distribution, as in plain sampling: a seed gives the very text
 Simplified: there is no draft model, and a draft is as long as the flag says.
 """
 
-from itertools import takewhile
-
-from inferlet import ArgumentError, TextDecoder, detokenize, flags, get_auto_model, greedy, prompt_lookup, sampling
+from inferlet import (
+    ArgumentError,
+    TextDecoder,
+    detokenize,
+    flags,
+    get_auto_model,
+    greedy,
+    prompt_lookup,
+    sampling,
+    speculate,
+)
 
 
 async def main():
@@ -63,29 +71,3 @@ async def main():
             print("".join(map(decoder.add, tokens)), end="")
         print(decoder.flush())
         print(f"[{count} tokens in {passes} forward passes]")
-
-
-async def speculate(context, drafter, sampler, limit):
-    """Generate up to `limit` tokens, or to the model's end of an answer; yields those of each forward pass."""
-    top_k, ends = getattr(sampler, "top_k", 256), context.model.eos_tokens
-    while limit > 0:
-        draft = list(takewhile(lambda token: token not in ends, drafter(context.tokens)[: limit - 1]))
-        context.fill_tokens(draft)
-        tokens = verify(draft, await context.next_dists(len(draft) + 1, top_k), sampler)
-        context.truncate(len(context.tokens) - len(draft) + len(tokens) - 1)  # what was rejected leaves the cache
-        if tokens[-1] in ends:
-            yield tokens[:-1]
-            return
-        context.fill_tokens(tokens[-1:])
-        limit -= len(tokens)
-        yield tokens
-
-
-def verify(draft, dists, sampler):
-    """What sampling token by token gives, up to the first token that was not the drafted one."""
-    tokens = []
-    for drafted, dist in zip([*draft, None], dists, strict=True):
-        tokens.append(sampler(dist))
-        if tokens[-1] != drafted:
-            break
-    return tokens

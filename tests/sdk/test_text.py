@@ -1,11 +1,12 @@
 """Text on the guest's side: incremental decoding, stop conditions, chat templates."""
 
+import asyncio
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from inferlet import PieError, TextDecoder, any_of, ends_with, max_tokens, render_chat
+from inferlet import PieError, TextDecoder, any_of, ends_with, lines, max_tokens, render_chat
 from inferlet.stopping import cut
 
 MULTIBYTE = st.text(st.sampled_from("aä€😀 \n\u0301한") | st.characters(codec="utf-8"), max_size=30)
@@ -138,3 +139,24 @@ def test_a_template_is_used_again_without_a_trace_of_the_conversation_before():
 def test_a_template_that_does_not_take_the_conversation_is_an_error(template, message):
     with pytest.raises(PieError, match=message):
         render_chat(template, [{"role": "user", "content": "x"}])
+
+
+@given(st.text(st.sampled_from("ab\n"), max_size=20), st.lists(st.integers(0, 20), max_size=6))
+def test_lines_come_as_soon_as_they_are_whole_and_the_last_at_the_end(text, cuts):
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+
+    async def go():
+        shown, told = "", []
+
+        async def pieces():
+            nonlocal shown
+            for a, b in pairwise(places):
+                shown += text[a:b]
+                yield text[a:b]
+                assert len(told) == shown.count("\n")
+
+        async for line in lines(pieces()):
+            told.append(line)  # noqa: PERF401 - `pieces` looks at it meanwhile
+        return told
+
+    assert asyncio.run(go()) == text.removesuffix("\n").split("\n") if text else True

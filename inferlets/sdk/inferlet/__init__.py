@@ -39,8 +39,9 @@ from inferlet.model import (
 from inferlet.network import Response, http_get, http_post
 from inferlet.programs import Child, spawn
 from inferlet.sampling import greedy, sampling, typical
+from inferlet.speculating import speculate
 from inferlet.stopping import any_of, ends_with, max_tokens
-from inferlet.streaming import TextDecoder
+from inferlet.streaming import TextDecoder, lines
 from inferlet.topics import Subscription, subscribe
 
 __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
@@ -77,6 +78,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "greedy",
     "http_get",
     "http_post",
+    "lines",
     "max_tokens",
     "models_with_traits",
     "prompt_lookup",
@@ -85,6 +87,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "roll",
     "sampling",
     "spawn",
+    "speculate",
     "subscribe",
     "typical",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 
-from inferlet import calls, generating
+from inferlet import calls, generating, speculating
 from inferlet.attention import Attention, mask_rows
 from inferlet.chat import render_image_turn, render_turn
 from inferlet.dist import Dist
+from inferlet.drafting import Drafter
 from inferlet.drawing import Burst, Bursts, OneByOne
 from inferlet.errors import ArgumentError, PieError
 from inferlet.handles import Embed, Queue
@@ -130,9 +131,10 @@ class Context:
         sampler: Sampler | None = None,
         stop: Stop | None = None,
         constraints: Sequence[Constraint] = (),
+        drafter: Drafter | None = None,
     ) -> str:
         """Generate until `stop` says so, the model ends its answer, or the model's range is full; the text."""
-        pieces = generating.stream(self, sampler or greedy(), stop, constraints, WHOLE)
+        pieces = self._pieces(sampler, stop, constraints, drafter, WHOLE)
         return "".join([piece async for piece in pieces])
 
     async def generate_until(
@@ -153,10 +155,28 @@ class Context:
         sampler: Sampler | None = None,
         stop: Stop | None = None,
         constraints: Sequence[Constraint] = (),
+        drafter: Drafter | None = None,
     ) -> AsyncIterator[str]:
-        """The text in pieces, as whole characters, while it is generated; some tokens at a time."""
-        async for piece in generating.stream(self, sampler or greedy(), stop, constraints, SOON):
+        """The text in pieces, as whole characters, while it is generated; some tokens at a time.
+
+        drafter: guesses tokens that one pass judges (`prompt_lookup`); the text is the same. Not with constraints.
+        """
+        async for piece in self._pieces(sampler, stop, constraints, drafter, SOON):
             yield piece
+
+    def _pieces(
+        self,
+        sampler: Sampler | None,
+        stop: Stop | None,
+        constraints: Sequence[Constraint],
+        drafter: Drafter | None,
+        burst: Burst,
+    ) -> AsyncIterator[str]:
+        if drafter is None:
+            return generating.stream(self, sampler or greedy(), stop, constraints, burst)
+        if constraints:
+            raise ArgumentError("a drafter and constraints do not go together: leave one of them out")
+        return speculating.stream(self, drafter, sampler or greedy(), stop)
 
     # shaping
 

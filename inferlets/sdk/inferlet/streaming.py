@@ -1,8 +1,8 @@
-"""Incremental detokenization: text that never shows half a character."""
+"""Incremental detokenization: text that never shows half a character; and its lines, each when it is whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 
 class TextDecoder:
@@ -36,3 +36,14 @@ class TextDecoder:
         text = self._detokenize(self._tokens[self._start :])[len(before) :]
         self._start = self._shown = len(self._tokens)
         return text
+
+
+async def lines(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
+    """The lines of a text that comes in pieces, each without its end as soon as it is whole; the last at the end."""
+    rest = ""
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split("\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
