@@ -10,20 +10,26 @@
 # [flags.attempts]
 # default = 2
 # help = "How often to have a draft with errors corrected."
+# [flags.drafts]
+# default = 8
+# help = "How many tokens to look up in the prompt for one pass; 0 is plain decoding, of the same text."
 # ///
 """Graph of thoughts (Besta et al. 2024, arXiv 2308.09687) on its first task, sorting digits that repeat.
 
 The graph of operations is theirs: split; generate, a sorted list for each part; aggregate, in pairs, until one list is
 left; and on every draft score and, while there are errors, improve, keeping the better. The score is theirs, too: pairs
-out of order, and digits too many or too few. What does not depend on each other runs side by side, and an improvement
-goes on from the pages of its prompt. Simpler than there: one greedy draft per operation instead of several samples.
+out of order, and digits too many or too few. An operation is a task that awaits those before it, so that each begins
+when its own inputs are there; an improvement goes on from the pages of its prompt. What comes out of an operation
+stands in its prompt, in runs, so that tokens are looked up there and judged several at once (`prompt_lookup`).
+Simpler than there: one greedy draft per operation instead of several samples.
 """
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 
-from inferlet import ArgumentError, flags, get_auto_model, max_tokens
+from inferlet import ArgumentError, Drafter, Model, flags, get_auto_model, max_tokens, prompt_lookup
 
 
 async def main():
@@ -33,51 +39,55 @@ async def main():
         raise ArgumentError(f"--digits {options['digits']!r}: single digits with spaces between are wanted")
     if part < 1 or attempts < 0:
         raise ArgumentError(f"--part {part} must be at least 1 and --attempts {attempts} at least 0")
-    model = get_auto_model()
+    thinker = Thinker(get_auto_model(), attempts, prompt_lookup(options["drafts"]))
     parts = [digits[start : start + part] for start in range(0, len(digits), part)]
     print(f"{len(digits)} digits in {len(parts)} parts")
-    lists = await side_by_side(sort(model, each, attempts) for each in parts)
-    while len(lists) > 1:
-        pairs = [lists[start : start + 2] for start in range(0, len(lists), 2)]
-        lists = await side_by_side(merge(model, pair, attempts) for pair in pairs)
-    print(f"Sorted: {' '.join(lists[0])}")
-    print(f"Errors: {errors(digits, lists[0])}")
-
-
-async def side_by_side(operations):
-    """The lists that come out of operations of one level, after telling about each."""
-    done = await asyncio.gather(*operations)
-    for _, told in done:
+    level = [asyncio.create_task(thinker.sort(each)) for each in parts]
+    graph = [*level]
+    while len(level) > 1:
+        pairs = [level[start : start + 2] for start in range(0, len(level), 2)]
+        level = [asyncio.create_task(thinker.merge(pair)) for pair in pairs]
+        graph += level
+    for operation in graph:
+        found, told = await operation
         print(told)
-    return [best for best, _ in done]
+    print(f"Sorted: {' '.join(found)}")
+    print(f"Errors: {errors(digits, found)}")
 
 
-async def sort(model, digits, attempts):
-    return await thought(model, f"Sort: {' '.join(digits)}\nSorted:", digits, attempts)
+@dataclass
+class Thinker:
+    """The operations. Each gives a list of digits, and what to tell of it."""
 
+    model: Model
+    attempts: int
+    drafter: Drafter
 
-async def merge(model, lists, attempts):
-    """One list of two; a list without a partner stays."""
-    if len(lists) == 1:
-        return lists[0], f"Keep: {' '.join(lists[0])}"
-    one, other = lists
-    return await thought(model, f"Merge: {' '.join(one)} and {' '.join(other)}\nMerged:", one + other, attempts)
+    async def sort(self, digits):
+        return await self.think(f"Sort: {' '.join(digits)}\nSorted:", digits)
 
+    async def merge(self, operations):
+        """One list of two, when both are there; a list without a partner stays."""
+        one, *others = [found for found, _ in await asyncio.gather(*operations)]
+        if not others:
+            return one, f"Keep: {' '.join(one)}"
+        (other,) = others
+        return await self.think(f"Merge: {' '.join(one)} and {' '.join(other)}\nMerged:", one + other)
 
-async def thought(model, prompt, given, attempts):
-    """What the model answers, corrected while there are errors: the best draft as digits, and what to tell of it."""
-    with model.create_context() as context:
-        await context.fill(prompt)
-        start, longest = len(context.tokens), 2 * len(given) + 8
-        best, drafts = (await context.generate(stop=max_tokens(longest))).split(), 0
-        while errors(given, best) and drafts < attempts:
-            context.truncate(start)
-            await context.fill(f" {' '.join(best)}\nImproved:")
-            draft, drafts = (await context.generate(stop=max_tokens(longest))).split(), drafts + 1
-            best = min(best, draft, key=lambda each: errors(given, each))
-    task, answer = prompt.splitlines()
-    corrected = f" after {drafts} correction{'s' * (drafts > 1)}" if drafts else ""
-    return best, f"{task}\n  {answer} {' '.join(best)} ({errors(given, best)} errors{corrected})"
+    async def think(self, prompt, given):
+        """What the model answers, corrected while there are errors: the best draft."""
+        with self.model.create_context() as context:
+            await context.fill(prompt)
+            start, stop, drafts = len(context.tokens), max_tokens(2 * len(given) + 8), 0
+            best = (await context.generate(stop=stop, drafter=self.drafter)).split()
+            while errors(given, best) and drafts < self.attempts:
+                context.truncate(start)
+                await context.fill(f" {' '.join(best)}\nImproved:")
+                draft, drafts = (await context.generate(stop=stop, drafter=self.drafter)).split(), drafts + 1
+                best = min(best, draft, key=lambda each: errors(given, each))
+        task, answer = prompt.splitlines()
+        corrected = f" after {drafts} correction{'s' * (drafts > 1)}" if drafts else ""
+        return best, f"{task}\n  {answer} {' '.join(best)} ({errors(given, best)} errors{corrected})"
 
 
 def errors(given, answer):

@@ -10,14 +10,19 @@
 # [flags.all]
 # default = false
 # help = "Show what was pruned, too."
+# [flags.drafts]
+# default = 3
+# help = "How many tokens of a list to look up in the text for one pass; 0 is plain decoding, of the same text."
 # ///
 """Tree of thought (Yao et al. 2023, arXiv 2305.10601) on its own task, a game of 24.
 
 As there, the search is breadth-first: the model lists the next steps of each state that was kept, thinks aloud about
 what each leaves and rates it `sure`, `likely` or `impossible`; the best `breadth` states go on. A state is a context
-that ends in its steps so far: a branch is a fork, so that all share the pages of what they have in common, and the
-branches of a level run side by side. Simpler than there: no division, one greedy rating instead of three samples, and
-a state rated `impossible` is always pruned.
+that ends in its steps so far: a branch is a fork, so that all share the pages of what they have in common. A step is
+rated from the moment that its line is there, while the list goes on; a way that an earlier state finds to the same
+numbers takes its place. Lists repeat themselves, so tokens are looked up and judged several at once (`prompt_lookup`).
+Simpler than there: no division, one greedy rating instead of three samples, and a state rated `impossible` is always
+pruned.
 """
 
 import asyncio
@@ -25,7 +30,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from inferlet import ArgumentError, Context, flags, get_auto_model, max_tokens
+from inferlet import ArgumentError, Context, flags, get_auto_model, lines, max_tokens, prompt_lookup
 
 RULES = "Use each number once with + - * to make 24.\n"
 STEP = re.compile(r"\d+ [-+*] \d+ = \d+ left (\d+(?: \d+)*)")
@@ -40,6 +45,8 @@ class State:
     context: Context
     steps: tuple[str, ...]
     left: str
+    place: tuple[int, int] = (0, 0)  # which state it branches off, and with which of its steps
+    rating: asyncio.Task | None = None
     verdict: str = ""
 
 
@@ -52,8 +59,7 @@ async def main():
     await root.fill(f"{RULES}Numbers: {numbers}\n")
     level = [State(root, (), numbers)]
     while level and " " in level[0].left:
-        branches = await grow(level)
-        await asyncio.gather(*map(rate, branches))
+        branches = await grow(level, prompt_lookup(options["drafts"]))
         kept = prune(branches, breadth)
         report(len(level), branches, kept, options["all"])
         level = kept
@@ -67,30 +73,37 @@ def read_numbers(text):
     return " ".join(sorted(numbers))
 
 
-async def grow(level):
-    """One branch for each state that a step of this level leads to, the first way there."""
+async def grow(level, drafter):
+    """One branch for each state that a step of this level leads to, the first way there; all rated."""
     branches = {}
-    for state, steps in zip(level, await asyncio.gather(*map(propose, level)), strict=True):
-        for step in steps:
-            left = STEP.fullmatch(step)[1]
-            if left not in branches:
-                branch = state.context.fork()
-                await branch.fill(f"{step}\n")
-                branches[left] = State(branch, (*state.steps, step), left)
+    await asyncio.gather(*(propose(number, state, branches, drafter) for number, state in enumerate(level)))
+    for state in level:
         state.context.close()
-    return list(branches.values())
+    await asyncio.gather(*(branch.rating for branch in branches.values()))
+    return sorted(branches.values(), key=lambda branch: branch.place)
 
 
-async def propose(state):
-    """The steps that the model lists, those that are none left out."""
+async def propose(number, state, branches, drafter):
+    """Branch off with each step that the model lists, as soon as its line is there."""
     with state.context.fork() as thought:
         await thought.fill("Steps:\n")
-        listed = await thought.generate(stop=max_tokens(LONGEST_LIST))
-    return [line for line in listed.splitlines() if STEP.fullmatch(line)]
+        listed, count = thought.stream(stop=max_tokens(LONGEST_LIST), drafter=drafter), 0
+        async for line in lines(listed):
+            if step := STEP.fullmatch(line):
+                place, known = (number, count), branches.get(step[1])
+                count += 1
+                if known is None or place < known.place:
+                    branch = State(state.context.fork(), (*state.steps, line), step[1], place)
+                    branch.rating = asyncio.create_task(rate(branch))
+                    branches[step[1]] = branch
+                    if known is not None:
+                        known.rating.cancel()
+                        known.context.close()
 
 
 async def rate(state):
-    """Let the model judge the state; what it thought on the way is taken off its context again."""
+    """Let the model judge a new state; what it thought on the way is taken off its context again."""
+    await state.context.fill(f"{state.steps[-1]}\n")
     end = len(state.context.tokens)
     await state.context.fill("Value:")
     thought = await state.context.generate(stop=max_tokens(LONGEST_RATING))

@@ -14,7 +14,7 @@ from pie_core.controller import find_model
 from pie_core.plugins import Selection
 from tests.techniques.conftest import Reference, load_reference
 from tests.techniques.running import run, run_on, serving
-from tests.techniques.test_graph_of_thought import DIGITS, result
+from tests.techniques.test_graph_of_thought import CORRECTED, DIGITS, result
 from tests.techniques.test_recursion_of_thought import DEFAULT, QUESTIONS, Recursion
 from tests.techniques.test_tree_of_thought import LINE, Search
 
@@ -35,8 +35,10 @@ def tree(reference: Reference) -> None:
     """The tree of the default puzzle: kept branches with their steps, pruned ones as dots."""
     search = Search(reference)
     search.run("1 3 4 5", 3)
-    ran = run("tree_of_thought", "--all")
-    print(f"tree: {ran.cost}; each prompt by itself: {search.naive} tokens, {search.apart} steps")
+    ran, plain = run("tree_of_thought", "--all"), run("tree_of_thought", "--drafts", "0")
+    print(
+        f"tree: {ran.cost}, without drafts {plain.cost}; each prompt by itself: {search.naive} tokens, {search.apart} steps"
+    )
     levels: list[list[tuple[bool, str, str]]] = []
     for line in ran.output.splitlines()[:-1]:
         if match := LINE.fullmatch(line):
@@ -104,7 +106,9 @@ def graph(reference: Reference) -> None:
         marks.append(text(x + 32 - 3.3 * len(str(length)), 171, str(length), DARK))
     marks += [text(480, 60, "at once", LIGHT), text(480, 80, "graph of thought", BLUE)]
     write("graph_of_thought", 610, 180, marks)
-    print(f"graph: {run('graph_of_thought', '--digits', DIGITS).cost}")
+    for drafts in "0", "8":
+        costs = [run("graph_of_thought", "--digits", digits, "--drafts", drafts).cost for digits in (DIGITS, CORRECTED)]
+        print(f"graph: --drafts {drafts}: {costs[0]}, with a correction {costs[1]}")
 
 
 async def sort_all(lists: list[list[str]]) -> list[list[str]]:
@@ -114,8 +118,9 @@ async def sort_all(lists: list[list[str]]) -> list[list[str]]:
 
 def skeleton(reference: Reference) -> None:
     """When each token of an answer in five points is decoded: side by side, and one after the other."""
-    side_by_side, in_a_row = run("skeleton_of_thought"), run("skeleton_of_thought", "--sequential")
-    print(f"skeleton: side by side {side_by_side.cost}; one after the other {in_a_row.cost}")
+    side_by_side, in_a_row = (run("skeleton_of_thought", "--drafts", "0", *how) for how in ([], ["--sequential"]))
+    drafted = run("skeleton_of_thought").cost
+    print(f"skeleton: side by side {side_by_side.cost}, with drafts {drafted}; one after the other {in_a_row.cost}")
     lengths = [len(reference.encode(line.strip())) for line in side_by_side.output.splitlines()[1::2]]
     outline = side_by_side.cost.steps - max(lengths) - 1
     scale, marks = 560 / in_a_row.cost.steps, []

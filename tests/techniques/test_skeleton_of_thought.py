@@ -22,7 +22,7 @@ def test_each_point_is_what_transformers_writes_and_all_take_the_steps_of_the_lo
     before = reference.chat(QUESTION) + reference.decode(skeleton) + "</s>"
     turns = [f"<|user|>Expand point {number}.<|assistant|>" for number in range(1, len(points) + 1)]
     texts = reference.generate_each([before + turn for turn in turns], 100)
-    ran = run("skeleton_of_thought", "--question", QUESTION)
+    ran = run("skeleton_of_thought", "--question", QUESTION, "--drafts", "0")
     assert shown(ran) == {point: reference.decode(text) for point, text in zip(points, texts, strict=True)}
     assert len(points) == 5
     lengths = [len(text) for text in texts]
@@ -34,9 +34,16 @@ def test_each_point_is_what_transformers_writes_and_all_take_the_steps_of_the_lo
 
 
 def test_the_same_text_one_after_the_other_takes_the_sum() -> None:
-    parallel, sequential = run("skeleton_of_thought"), run("skeleton_of_thought", "--sequential")
+    parallel, sequential = (run("skeleton_of_thought", "--drafts", "0", *how) for how in ([], ["--sequential"]))
     assert shown(parallel) == shown(sequential)
     assert 2 * parallel.cost.steps < sequential.cost.steps
+
+
+@pytest.mark.parametrize("how", [[], ["--sequential"]])
+def test_drafts_change_no_word_and_save_steps(how: list[str]) -> None:
+    plain, drafted = (run("skeleton_of_thought", "--drafts", drafts, *how) for drafts in ("0", "2"))
+    assert drafted.output == plain.output
+    assert drafted.cost.steps < plain.cost.steps
 
 
 @pytest.mark.parametrize(

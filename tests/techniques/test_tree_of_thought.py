@@ -71,13 +71,14 @@ class Search:
         return len(self.reference.encode(text))
 
 
+@pytest.mark.parametrize("drafts", [0, 3])
 @pytest.mark.parametrize(("numbers", "breadth"), [("1 3 4 5", 3), ("2 4 6", 1)])
 def test_the_tree_is_that_of_the_same_search_written_with_transformers(
-    reference: Reference, numbers: str, breadth: int
+    reference: Reference, numbers: str, breadth: int, drafts: int
 ) -> None:
     search = Search(reference)
     way = search.run(numbers, breadth)
-    ran = run("tree_of_thought", "--numbers", numbers, "--breadth", str(breadth), "--all")
+    ran = run("tree_of_thought", "--numbers", numbers, f"--breadth={breadth}", f"--drafts={drafts}", "--all")
     *levels, last = ran.output.rstrip("\n").split("\n")
     shown: list[list[tuple[bool, str, str]]] = []
     for line in levels:
@@ -86,9 +87,13 @@ def test_the_tree_is_that_of_the_same_search_written_with_transformers(
         else:
             shown.append([])
     assert shown == search.rows
-    assert ran.cost.tokens == search.tokens < search.naive  # what branches share was computed once
-    assert search.tokens < search.naive
-    assert ran.cost.steps <= search.steps  # and a level of branches is one wave after the other
+    assert ran.cost.steps <= search.steps  # a level of branches is one wave after the other, or less
+    if drafts == 0:
+        assert search.tokens <= ran.cost.tokens < search.naive  # what branches share was computed once
+    else:
+        assert 3 * ran.cost.steps < 2 * search.steps
+    if drafts == 0 and breadth == 1:  # otherwise a state may be rated that an earlier one finds a way to
+        assert ran.cost.tokens == search.tokens
     assert last == (f"Solved: {way}" if way else "No way found.")
 
 
