@@ -1,4 +1,7 @@
-"""What sides are written with: our programs, our plain completion for loops on the client's side, transformers."""
+"""What sides are written with: our programs, our plain completion for loops on the client's side, transformers.
+
+Programs and completions are launched alike, as users launch them: over a connection to a server on this machine.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ import torch
 import transformers
 
 from pie_core.application.capabilities import Capabilities
-from pie_core.application.events import Ended, Message, Output
-from pie_core.application.inferlet import Inferlet
-from pie_core.application.program import Program, find_program
+from pie_core.application.events import Message, Output
+from pie_core.client import Client
 from pie_core.control.statistics import CallCounters
-from pie_core.controller import Controller, Settings, find_model
+from pie_core.controller import Settings, find_model
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection
+from pie_core.server.address import listen, url_of
+from pie_core.server.serve import serving
 
 T = TypeVar("T")
 TOOLS = "127.0.0.1:8124"  # where programs find their tools: as the manifest of `react_agent` has it
@@ -34,25 +38,26 @@ class Settled:
     threads: int = 1
     tier: str = "native"
 
-    def controller(self) -> Controller:
-        """Ours; to be entered. Programs may start others, and reach the tools."""
+    @property
+    def settings(self) -> Settings:
+        """Of our server. Programs may start others, and reach the tools."""
         options = {"dtype": self.dtype, "threads": str(self.threads), "pages": "2048", "embeds": "8192"}
         allowed = Capabilities.of([TOOLS], spawn=True)
-        return Controller(Settings(self.model, "torch", options, tier=self.tier, capabilities=allowed))
+        return Settings(self.model, "torch", options, tier=self.tier, capabilities=allowed)
 
 
 class Bench:
-    """Our server in this process, and the same model in transformers. `async with Bench(Settled()) as bench`."""
+    """Our server in this process, a client of it, and the same model in transformers. `async with Bench(Settled())`."""
 
     def __init__(self, settled: Settled) -> None:
         self._settled = settled
-        self._controller = settled.controller()
-        self._programs: dict[str, Program] = {}
         self._exits = AsyncExitStack()
         self._kept: dict[object, Any] = {}
 
     async def __aenter__(self) -> Self:
-        await self._exits.enter_async_context(self._controller)
+        listener = self._exits.enter_context(listen("127.0.0.1", 0))
+        self._state = await self._exits.enter_async_context(serving(self._settled.settings, listener))
+        self._client = await self._exits.enter_async_context(Client(url_of(listener)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,15 +71,11 @@ class Bench:
         return kept
 
     async def run(self, program: str, clients: Sequence[Sequence[str]]) -> list[str]:
-        """A program for each client, all at once, by its flags; what each prints."""
-        if program not in self._programs:
-            self._programs[program] = find_program(program)
-        source, launch = self._programs[program], self._controller.application.launch
-        inferlets = [await launch(source, list(flags)) for flags in clients]
-        return list(await asyncio.gather(*map(_finish, inferlets)))
+        """An installed program for each client, all at once, by its flags; what each prints and sends."""
+        return list(await asyncio.gather(*(self._told(program, flags) for flags in clients)))
 
     async def complete(self, prompts: Sequence[str], max_tokens: int, *flags: str) -> list[str]:
-        """Our plain completion: what a loop on the client's side calls again and again (here without a network)."""
+        """Our plain completion: what a loop on the client's side launches again and again."""
         clients = [[f"--prompt={prompt}", f"--max-tokens={max_tokens}", *flags] for prompt in prompts]
         return [text.removesuffix("\n") for text in await self.run("text_completion", clients)]
 
@@ -120,6 +121,12 @@ class Bench:
         """Its tokenizer."""
         return transformers.AutoTokenizer.from_pretrained(self._path)
 
+    async def _told(self, program: str, flags: Sequence[str]) -> str:
+        inferlet = await self._client.launch(program, flags)
+        text = "".join([event.text async for event in inferlet if isinstance(event, Output | Message)])
+        await inferlet.result()
+        return text
+
     @property
     def forwards(self) -> CallCounters:
         """What our server has run so far: `weight` is tokens, `batches` are steps."""
@@ -127,23 +134,8 @@ class Bench:
 
     @property
     def _loaded(self) -> LoadedModel:
-        return next(iter(self._controller.models.values()))
+        return next(iter(self._state.controller.models.values()))
 
     @cached_property
     def _path(self) -> Any:
         return find_model(self._settled.model, Selection()).path
-
-
-async def _finish(inferlet: Inferlet) -> str:
-    """All that it prints and sends, to its end."""
-    text = ""
-    while True:
-        ticket, arrived = inferlet.events.get(), asyncio.Event()
-        ticket.watch(lambda _, arrived=arrived: arrived.set())
-        await arrived.wait()
-        match ticket.result():
-            case Output(text=more) | Message(text=more):
-                text += more
-            case Ended() as ended:
-                assert ended.status == "finished", ended.error
-                return text

@@ -2,8 +2,8 @@
 
 A loop is written once (`Loop`), and run over our plain completion and over transformers' `generate`. What does not
 depend on each other it asks for at once: our server then batches the requests of all clients, and for transformers
-those of a kind that wait at the same time make one `generate`. No network lies between such a client and its server,
-and no HTTP, which favours the baselines; our programs are started once for each client, as requests are.
+those of a kind that wait at the same time make one `generate`. A request to our server is a launch over a connection
+that stays open, on this machine, and so is the launch of our program; `generate` is a function in this process.
 """
 
 from __future__ import annotations
