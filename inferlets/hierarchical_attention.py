@@ -47,16 +47,13 @@ from inferlet import ArgumentError, debug_query, flags, get_auto_model, max_toke
 def hierarchy(chunks, selected, summary, window):
     """The pattern. chunks: ranges of positions, from 0 on; selected: numbers of those that are seen whole."""
     summaries = [chunk[-summary:] for chunk in chunks]
+    inside = [[*summaries[:number], chunk] for number, chunk in enumerate(chunks) for _ in chunk]
+    whole = [chunks[number] for number in selected]
 
     def sees(position):
-        number = next((number for number, chunk in enumerate(chunks) if position in chunk), None)
-        if number is not None:
-            return [*summaries[:number], chunks[number]]
-        return [
-            *summaries,
-            *(chunks[number] for number in selected),
-            range(max(position - window + 1, 0), position + 1),
-        ]
+        if position < len(inside):
+            return inside[position]
+        return [*summaries, *whole, range(max(position - window + 1, 0), position + 1)]
 
     return sees
 

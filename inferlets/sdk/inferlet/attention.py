@@ -23,15 +23,24 @@ def mask_rows(attention: Attention | None, held: Sequence[int], fresh: range) ->
     """
     if attention is None:
         return None
-    columns, rows = [*held, *fresh], []
-    for position in fresh:
-        row = bytearray(len(columns))
-        for seen in attention(position):
-            first = bisect_left(columns, seen.start)
-            last = max(first, bisect_left(columns, min(seen.stop, position + 1)))
-            row[first:last] = b"\1" * (last - first)
-        rows.append(row)
+    columns, rows = [*held, *fresh], list[bytearray]()
+    known: tuple[range, ...] | None = None  # neighbours often see the same spans
+    whole = bytearray()
+    for end, position in enumerate(fresh, len(held) + 1):
+        spans = tuple(attention(position))
+        if spans != known:
+            known, whole = spans, _row(columns, spans)
+        rows.append(whole[:end] + bytes(len(columns) - end))  # nothing after the token
     return rows
+
+
+def _row(columns: Sequence[int], spans: Sequence[range]) -> bytearray:
+    row = bytearray(len(columns))
+    for seen in spans:
+        first = bisect_left(columns, seen.start)
+        last = bisect_left(columns, seen.stop, lo=first)
+        row[first:last] = b"\1" * (last - first)
+    return row
 
 
 def roll(context: Context, tokens: Sequence[int], last: int, first: int = 0) -> None:
