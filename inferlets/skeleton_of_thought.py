@@ -8,7 +8,7 @@
 # default = 8
 # help = "The most points to write."
 # [flags.drafts]
-# default = 2
+# default = 4
 # help = "How many tokens to look up in the text for one pass; 0 is plain decoding, of the same text."
 # [flags.sequential]
 # default = false

@@ -31,7 +31,18 @@ Faithful: a role is a prompt, a hand-over is something that the model says. Simp
 import asyncio
 import json
 
-from inferlet import CapabilityError, PieError, broadcast, flags, get_auto_model, get_instance_id, spawn, subscribe
+from inferlet import (
+    CapabilityError,
+    PieError,
+    broadcast,
+    flags,
+    get_auto_model,
+    get_instance_id,
+    max_tokens,
+    prompt_lookup,
+    spawn,
+    subscribe,
+)
 
 WORKERS = ["geographer", "mathematician", "editor"]
 ROLES = ["planner", *WORKERS, "writer"]
@@ -39,6 +50,7 @@ PLAN, ASSIGN = "Split the question.", "Split the question and give each part to 
 HAND_OVER = "Hand over to "
 MOST_HANDS = 4  # that a part goes through
 LONGEST_ANSWER = 200  # tokens
+DRAFTS = 8  # tokens looked up in the message for one pass: agents copy much of what they are told
 
 
 async def main():
@@ -83,7 +95,7 @@ class Agent:
     async def handle(self, prompt, message):
         with prompt.fork() as context:
             await context.user(message["text"])
-            said = (await context.generate_until(max_token=LONGEST_ANSWER)).strip()
+            said = (await context.generate(stop=max_tokens(LONGEST_ANSWER), drafter=prompt_lookup(DRAFTS))).strip()
         part, hands = message["part"], [*message["hands"], self.role]
         other = said.removeprefix(HAND_OVER).removesuffix(".")
         if not said.startswith(HAND_OVER) or self.role not in WORKERS:

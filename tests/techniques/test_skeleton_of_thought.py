@@ -41,7 +41,7 @@ def test_the_same_text_one_after_the_other_takes_the_sum() -> None:
 
 @pytest.mark.parametrize("how", [[], ["--sequential"]])
 def test_drafts_change_no_word_and_save_steps(how: list[str]) -> None:
-    plain, drafted = (run("skeleton_of_thought", "--drafts", drafts, *how) for drafts in ("0", "2"))
+    plain, drafted = (run("skeleton_of_thought", "--drafts", drafts, *how) for drafts in ("0", "4"))
     assert drafted.output == plain.output
     assert drafted.cost.steps < plain.cost.steps
 
