@@ -1,7 +1,11 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts by
+"steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left to
+inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts by
 decode, as `Context.generate` asks for them.
+
+`device_ms` is how long a step captured in a CUDA graph takes when nothing but it is launched, `exposed_us` what a step
+takes beside that.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
@@ -21,7 +25,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -29,12 +35,17 @@ import torch
 import transformers
 from checkpoints import VOCABULARY, make_checkpoint
 from pie_backend_torch.loop import greedy
+from pie_traits_decode.steps import Decode
+from pie_traits_text.forward import Forward
+from pie_traits_text.input_text import EmbedTxt
 from report import emit, machine
 
+from pie_core import UNFINISHED, Command, Embed, KvPage
 from pie_core.application.application import Application
 from pie_core.application.events import Ended
 from pie_core.application.program import Program
 from pie_core.controller import Controller, Settings
+from pie_core.loaded import LoadedModel
 
 SHORT, LONG, PROMPT = 4, 68, 64
 Prompts = list[list[int]]
@@ -110,6 +121,56 @@ def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Genera
     return generate
 
 
+def steps_alone(loaded: LoadedModel) -> Generate:
+    """The handler of `decode` over pages from the bottom of the pool, as nobody else uses them."""
+    routes, backend = loaded.realization.routes, loaded.backend
+    size = backend.info.kvpage_size
+
+    def start(place: int, prompt: list[int], steps: int) -> Decode:
+        count = -(-(len(prompt) + steps) // size)
+        pages = tuple(KvPage(size) for _ in range(count))
+        for at, page in enumerate(pages):
+            page.index = place * count + at
+        embeds = tuple(Embed() for _ in prompt)
+        for at, embed in enumerate(embeds):
+            embed.index = place * len(prompt) + at
+        run(EmbedTxt(prompt, list(range(len(prompt))), embeds))
+        run(Forward((), embeds, pages, embeds[-1:]))
+        command = Decode(pages, embeds[-1:], pages, embeds[-1:], steps)
+        command.prepare(backend.info)
+        return command
+
+    def run(command: Command) -> None:
+        command.prepare(backend.info)
+        routes[type(command)]([command])
+
+    def generate(prompts: Prompts, steps: int) -> list[list[int]]:
+        commands = [start(place, prompt, steps) for place, prompt in enumerate(prompts)]
+        answers: list[Any] = [UNFINISHED] * len(commands)
+        while going := [at for at, answer in enumerate(answers) if answer is UNFINISHED]:
+            for at, answer in zip(going, routes[Decode]([commands[at] for at in going]), strict=True):
+                answers[at] = answer
+        return answers
+
+    return generate
+
+
+def replayed_ms(loaded: LoadedModel, width: int) -> float | None:
+    """A step of this width in a CUDA graph, alone; None where there is none."""
+    ahead = loaded.realization.routes[Decode].__self__._ahead
+    found = [one for shape, one in getattr(ahead, "_passes", {}).items() if shape.rows == width]
+    if not found or not torch.cuda.is_available():
+        return None
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    for _ in range(50):
+        found[-1].begin()
+        found[-1].run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 50
+
+
 def driven_by_inferlets(application: Application, loop: asyncio.AbstractEventLoop, how: str) -> Generate:
     """One inferlet for each prompt, all at once."""
     program = Program("decode", PROGRAM.replace("    LOOP\n", LOOPS[how]), "decode.py")
@@ -163,6 +224,7 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         sides: dict[str, Generate] = {
             "transformers": transformers_generate(path, getattr(torch, dtype), device),
             "own loop": lambda prompts, steps: greedy(loaded.backend, prompts, steps),
+            "steps alone": steps_alone(loaded),
         }
         for how in LOOPS:
             sides[how] = driven_by_inferlets(controller.application, runner.get_loop(), how)
@@ -170,20 +232,22 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
             device
         )
         for width in map(int, widths.split(",")):
-            run_width(sides, width, rounds, facts)
+            run_width(sides, width, rounds, facts, partial(replayed_ms, loaded, width))
         runner.run(controller.close())
 
 
-def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[str, object]) -> None:
+def run_width(
+    sides: dict[str, Generate], width: int, rounds: int, facts: dict[str, object], replayed: Callable[[], float | None]
+) -> None:
     """Measure all sides at one width, interleaved, and print a row for each."""
     draw = random.Random(width)
     prompts = [[draw.randrange(5, VOCABULARY) for _ in range(PROMPT)] for _ in range(width)]
-    answers = {name: generate(prompts, SHORT) for name, generate in sides.items()}
+    answers = {name: generate(prompts, LONG) for name, generate in sides.items()}  # captures what there is to capture
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, generate in sides.items():
             samples[name].append(measure(generate, prompts))
-    tokens = LONG - SHORT
+    tokens, device_ms = LONG - SHORT, replayed()
     for name, taken in samples.items():
         wall = statistics.median(sample.wall_s for sample in taken)
         emit(
@@ -196,11 +260,14 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
                 "cpu_ms_per_token": round(statistics.median(s.cpu_s for s in taken) / tokens / width * 1e3, 3),
                 "to_transformers": _ratio(taken, samples["transformers"], "wall_s"),
                 "to_own_loop": _ratio(taken, samples["own loop"], "wall_s"),
+                "to_steps_alone": _ratio(taken, samples["steps alone"], "wall_s"),
                 "cpu_to_transformers": _ratio(taken, samples["transformers"], "cpu_s"),
                 "cpu_to_own_loop": _ratio(taken, samples["own loop"], "cpu_s"),
                 "same_tokens": answers[name] == answers["own loop"],
                 "rounds": rounds,
             }
+            | ({"device_ms": round(device_ms, 4)} if device_ms else {})
+            | ({"exposed_us": round((wall / tokens * 1e3 - device_ms) * 1e3, 1)} if device_ms else {})
             | facts
         )
 
