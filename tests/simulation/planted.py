@@ -65,9 +65,8 @@ BUGS = [
     Planted(
         "a failed command goes on using what it touched",
         "pie_core/control/layer.py",
-        "        self.memory.settle(submission)\n        submission.queue.leave(submission)\n"
-        "        submission.ticket.fail",
-        "        submission.queue.leave(submission)\n        submission.ticket.fail",
+        "        self._settle(submission, None)\n        submission.queue.leave(submission)\n",
+        "        submission.queue.leave(submission)\n",
     ),
     Planted(
         "a command is finished twice",
@@ -270,15 +269,15 @@ BUGS = [
     ),
     Planted(
         "results are handed out in reverse",
-        "pie_core/inference/device.py",
-        "zip(places, answers, strict=True)",
-        "zip(places, list(answers)[::-1], strict=True)",
+        "pie_core/inference/running.py",
+        "[(result, None) for result in answers(route, commands)]",
+        "[(result, None) for result in answers(route, commands)[::-1]]",
     ),
     Planted(
         "a failure is everyone's in the batch",
-        "pie_core/inference/device.py",
-        "                self._run_alone(batch, place, route)\n",
-        "                batch.errors[place] = _device_error(batch, error)\n",
+        "pie_core/inference/running.py",
+        "    return [run_together(route, [command])[0] for command in commands]\n",
+        "        return [(None, device_error(command, error)) for command in commands]\n",
     ),
     Planted(
         "what depends on a failure in its wave runs",
@@ -288,9 +287,9 @@ BUGS = [
     ),
     Planted(
         "too few results are accepted",
-        "pie_core/inference/device.py",
-        "    if len(answers) != len(commands):\n",
-        "    answers = list(answers) + [None] * (len(commands) - len(answers))\n    if False:\n",
+        "pie_core/inference/running.py",
+        "    if len(given) != len(commands):\n",
+        "    given = list(given) + [None] * (len(commands) - len(given))\n    if False:\n",
     ),
     Planted(
         "a full channel drops what does not fit",
@@ -470,7 +469,7 @@ BUGS = [
     Planted(
         "who was just brought back is moved again",
         "pie_core/control/space.py",
-        "return bool(self.returned) and not any(submission.launched for submission in self.returned)",
+        "return bool(self.returned) and not any(submission.begun for submission in self.returned)",
         "return False",
     ),
     Planted(
