@@ -103,7 +103,8 @@ class Command(Call):
     `stepwise`  it runs in steps, as many as it takes (decoding): its handler's method gets all commands of this class
               that are running, again and again, and gives `UNFINISHED` for those that go on. Others join and leave
               between steps, and waves of other commands run there, too. What waits for it waits until it is done; then
-              `conclude` is called. If its inferlet ends it is stopped at the next step.
+              `conclude` is called. If its inferlet ends it is stopped at the next step, unless others want what it
+              writes (an export).
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
               detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
               holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has

@@ -54,9 +54,9 @@ def unblock(node: Node) -> list[Submission]:
 
 
 def wanted_by_others(left: Iterable[Submission]) -> set[Submission]:
-    """Of the waiting commands of inferlets that have ended and hold nothing: those that write what somebody holds (an
-    export), and those that these, or commands of inferlets that are there, wait for. They must still run; the rest need
-    not."""
+    """Of the commands of inferlets that have ended and hold nothing, such as wait or run in steps: those that write
+    what somebody holds (an export), and those that these, or commands of inferlets that are there, wait for. They must
+    still run; the rest need not."""
     kept: set[Submission] = set()
     for submission in sorted(left, key=lambda submission: -submission.seq):  # successors first
         wanted = any(resource.holders for resource in submission.writes)

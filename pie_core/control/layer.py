@@ -134,12 +134,11 @@ class ControlLayer:
         return space
 
     def close(self, space: Space, why: TerminatedError | None = None) -> None:
-        """Free all an inferlet holds and drop what it has enqueued; what is in flight ends by itself. Idempotent."""
+        """Free all an inferlet holds and drop what it has enqueued; what is in flight ends by itself, and what runs in
+        steps at the next one. What others want goes on. Idempotent."""
         if self.spaces.pop(space.owner, None) is None:
             return
         space.ended = why or TerminatedError(f"inferlet {space.owner} has ended")
-        for submission in space.outstanding():
-            submission.stopped = submission.running
         self.memory.vacate(space)
 
     def next_handle(self) -> int:
@@ -190,21 +189,28 @@ class ControlLayer:
 
     def _evict(self, victim: Space, why: TerminatedError) -> None:
         if victim.ended is not None:  # only what others wanted of it is left
-            for submission in victim.waiting():
-                self._fail(submission, victim.ended)
+            for submission in victim.unfinished():
+                self._drop(submission, victim.ended)
             self.memory.drop(())
             return
         self.close(victim, why)
         self._environment.evicted(victim, why)
 
     def _drop_unwanted(self, left: Sequence[Space]) -> None:
-        """Drop what ended inferlets have left waiting, but for what somebody still wants."""
-        waiting = [submission for space in left for submission in space.waiting()]
-        kept = wanted_by_others(waiting)
-        for submission in waiting:
+        """Drop what ended inferlets have left waiting, or running in steps, but for what somebody still wants."""
+        unfinished = [submission for space in left for submission in space.unfinished()]
+        kept = wanted_by_others(unfinished)
+        for submission in unfinished:
             ended = submission.queue.space.ended
             if submission not in kept and ended is not None:
-                self._fail(submission, ended)
+                self._drop(submission, ended)
+
+    def _drop(self, submission: Submission, ended: TerminatedError) -> None:
+        """Of an ended inferlet."""
+        if submission.running:
+            submission.stopped = True
+        else:
+            self._fail(submission, ended)
 
     # waves
 

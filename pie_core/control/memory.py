@@ -270,7 +270,9 @@ class Memory:
             for allocation in [one for space in left for one in pool.waiting_of(space)]:
                 self._abandon(allocation, pool)
         self._left = [
-            space for space in left if space.waiting() or space.swapped or any(pool.waiting_of(space) for pool in pools)
+            space
+            for space in left
+            if space.unfinished() or space.swapped or any(pool.waiting_of(space) for pool in pools)
         ]
 
     def _abandon(self, allocation: Allocation, pool: Pool) -> None:

@@ -31,10 +31,6 @@ class Queue:
         """A command was enqueued."""
         self.outstanding[submission.seq] = submission
 
-    def waiting(self) -> list[Submission]:
-        """Commands enqueued and not launched."""
-        return [submission for submission in self.outstanding.values() if not submission.begun]
-
     def leave(self, submission: Submission) -> None:
         """A command is done, well or badly."""
         del self.outstanding[submission.seq]

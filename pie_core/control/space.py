@@ -159,9 +159,9 @@ class Space:
         """The commands of all queues that are not done."""
         return [submission for queue in self.queues.values() for submission in queue.outstanding.values()]
 
-    def waiting(self) -> list[Submission]:
-        """Those that were not launched."""
-        return [submission for queue in self.queues.values() for submission in queue.waiting()]
+    def unfinished(self) -> list[Submission]:
+        """Those that were not launched, or run in steps."""
+        return [submission for submission in self.outstanding() if not submission.launched]
 
     @property
     def has_just_returned(self) -> bool:

@@ -182,6 +182,38 @@ def test_it_is_stopped_with_its_inferlet_and_holds_what_it_touches_until_then(ri
     assert rig.free() == (8, 16)
 
 
+def test_it_runs_on_for_others_after_its_inferlet_has_ended_until_nobody_wants_it(rig):
+    p = rig.open()
+    _, page, short = start(p, 9)
+    _, other, long = start(p, 10**9)
+    for name, exported in (("short", page), ("long", other)):
+        p.call("export_kvpage", [exported], name, None)
+    for _ in range(6):
+        rig.loop.step()
+    rig.layer.close(p.space)
+    while not short.done:
+        rig.loop.step()
+    assert short.result() == "from 9" and not long.done
+    rig.layer.memory.release("user", "short")
+    rig.layer.memory.release("user", "long")
+    rig.loop.run()
+    assert concluded == [(9, "from 9"), (10**9, None)] and rig.free() == (8, 16)
+
+
+def test_what_others_want_finds_what_was_written_before_it_by_one_that_its_inferlet_left_running(rig):
+    p = rig.open()
+    out, _, counting = start(p, 9)
+    page = p.call("alloc_kvpage", 1)
+    reader = p.call("count", p.call("alloc_emb", 1), page, [out], 1)
+    p.call("export_kvpage", page, "read", None)
+    for _ in range(6):
+        rig.loop.step()
+    rig.layer.close(p.space)
+    rig.loop.run()
+    assert counting.result() == "from 9" and reader.result() == "from 1"
+    rig.layer.memory.release("user", "read")
+
+
 def test_a_queue_is_synchronized_when_it_is_done(rig):
     p = rig.open()
     _, _, counting = start(p, 4)
