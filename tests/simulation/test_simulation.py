@@ -20,6 +20,7 @@ QUICK = [
     "a page is free while a command uses it",
     "the oldest inferlet gives way",
     "stop leaves spaces behind",
+    "what runs in steps is not stopped with its inferlet",
 ]
 
 
@@ -94,6 +95,33 @@ def test_things_really_move_to_host_memory_and_back_and_some_copies_fail(finding
     text = "\n".join(line for finding in findings.values() for line in finding.log)
     assert text.count(" swap_out of ") > 20 and text.count(" swap_in of ") > 10
     assert "has lost what was moved for it" in text
+
+
+def test_commands_really_run_in_steps_beside_others_and_fail_and_are_stopped(findings):
+    """Else there would be nothing to get wrong."""
+    lines = [line for finding in findings.values() for line in finding.log]
+    ended = [
+        one for line in lines if "ended in steps: " in line for one in line.split("ended in steps: ")[1].split(", ")
+    ]
+    how = Counter(one.split()[-1] for one in ended)
+    assert how.keys() == {"ran", "failed", "stopped"} and how["ran"] > 100 and min(how.values()) >= 5
+    assert any(line.count(" ran") > 1 for line in lines)  # in the same step
+    after = [finding for finding in findings.values() if _runs_on_after_its_end(finding.log)]
+    assert after, "nothing was left running because others want it"
+
+
+def _runs_on_after_its_end(log):
+    """Whether a command ran to its end that belongs to an inferlet which had ended."""
+    gone = set()
+    for line in log:
+        words = line.split()
+        if words[3:4] == ["ended:"]:
+            gone.add(words[2])
+        if "ended in steps: " in line and any(
+            one.split()[0] in gone and one.endswith(" ran") for one in line.split("ended in steps: ")[1].split(", ")
+        ):
+            return True
+    return False
 
 
 def test_several_waves_really_are_in_flight_and_cycles_of_waits_really_end(findings):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pie_core.control.layer import ControlLayer
 from pie_core.control.pool import Pool
-from pie_core.resource import UNBOUND, Resource
+from pie_core.resource import UNBOUND, KvPage, Resource
 from pie_core.testing.simulation.ledger import Ledger
 from pie_core.testing.simulation.lines import Lines
 
@@ -40,6 +40,8 @@ class Books:
                 self._complain(f"a {record.kind} has {holders[key]} holders, its count says {record.holders}")
             if record.uses != uses[key]:
                 self._complain(f"a {record.kind} has {uses[key]} uses, its count says {record.uses}")
+            if isinstance(record, KvPage):
+                self._ledger.steps.check_page(record)
         for kind, pool in self._layer.pools.items():
             self._check_pool(pool, by_kind[kind])
             self.lines[kind].check()

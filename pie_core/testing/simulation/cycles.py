@@ -22,7 +22,8 @@ class Cycles:
 
     def standstill(self) -> bool:
         """Nothing is on the device, or could go there."""
-        return not self._ledger.in_flight and next(self._ledger.ready(), None) is None
+        busy = self._ledger.in_flight or any(entry.is_running for entry in self._ledger.open.values())
+        return not busy and next(self._ledger.ready(), None) is None
 
     def waiting(self) -> set[str]:
         """Owners with commands that are not done."""

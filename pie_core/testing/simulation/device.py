@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pie_core.command import Command
@@ -30,8 +31,8 @@ class SimulatedDevice:
     """Waves take up to `wave_s`, end in order, and are computed when they begin, when they end, or in between.
 
     The control thread goes on meanwhile: what it changes too early or too late shows in the results. Steps come between
-    waves, after any time up to `wave_s`, once it is known that what they belong to has begun. swap_s: how much longer a
-    wave with transfers may take. told: hears of a wave before it is launched; tell: what happens, before it does.
+    waves, after any time up to `wave_s`. swap_s: how much longer a wave with transfers may take. told: hears of a wave
+    before it is launched; tell: what happens, before it does.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class SimulatedDevice:
         self._tell = tell
         self._free_at = 0.0
         self._waiting: deque[_Job] = deque()  # to be computed
-        self._running: deque[_Job] = deque()  # to be completed
+        self._running: deque[_Job] = deque()  # to be posted
+        self._messages: deque[Callable[[], None]] = deque()  # to the control thread
         self._at_step = False
 
     def launch(self, wave: Wave[Any], completed: Completed, concluded: Concluded) -> None:
@@ -90,34 +92,44 @@ class SimulatedDevice:
             first = self._waiting.popleft()
             first.computed = True
             self._runner.run(first.wave)
+            self._ledger.steps.begin(first.wave)
 
     def _post(self, job: _Job) -> None:
         self._compute(job)
-        self._loop.call_soon_threadsafe(self._complete)
+        first = self._running.popleft()
+        self._say(partial(self._complete, first))
+        if not self._at_step:
+            self._step_later(first.concluded)
 
-    def _complete(self) -> None:
-        """The first that is not completed yet: messages of one thread arrive in order."""
-        job = self._running.popleft()
+    def _say(self, message: Callable[[], None]) -> None:
+        self._messages.append(message)
+        self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        """Messages of one thread arrive in order."""
+        self._messages.popleft()()
+
+    def _complete(self, job: _Job) -> None:
         self._tell("a wave is done")
         job.completed()
         self._ledger.complete(job.wave)
-        if not self._at_step:
-            self._step_later(job.concluded)
 
     def _step_later(self, concluded: Concluded) -> None:
-        self._at_step = bool(self._runner.stepping) and not any(job.computed for job in self._running)
+        self._at_step = bool(self._runner.stepping)
         if self._at_step:
             self._loop.call_later(self._draw.uniform(0.0, self._wave_s), self._step, concluded)
 
     def _step(self, concluded: Concluded) -> None:
-        if any(job.computed for job in self._running):  # it may have begun more, of which nobody has heard
+        if any(job.computed for job in self._running):  # in the middle of a wave; once more when that is done
             self._at_step = False
             return
-        if ended := self._runner.stepping.step():
-            self._loop.call_soon_threadsafe(self._conclude, concluded, ended)
+        ended = self._runner.stepping.step()
+        self._ledger.steps.check_step(ended)
+        if ended:
+            self._say(partial(self._conclude, concluded, ended))
         self._step_later(concluded)
 
     def _conclude(self, concluded: Concluded, ended: Sequence[Conclusion]) -> None:
-        self._tell(f"{len(ended)} that ran in steps have ended")
+        self._tell(f"ended in steps: {self._ledger.steps.describe(ended)}")
         concluded(ended)
         self._ledger.conclude(ended)

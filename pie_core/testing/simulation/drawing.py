@@ -9,6 +9,7 @@ import msgspec
 
 from pie_core.control.policy import PolicySpec
 from pie_core.testing.simulation.installed import Installed, load_installed
+from pie_core.testing.simulation.lingering import with_lingers
 from pie_core.testing.simulation.programs import Author, Share
 from pie_core.testing.simulation.world import NEVER, Client, Visit, World
 
@@ -26,6 +27,8 @@ def draw_world(
     drawn = _draw_policies(chance, installed or load_installed())
     policies = dispatch or drawn[0], contention or drawn[1]
     hungry = policies != _CLASSIC  # else the pools are seldom dry for long
+    steps = random.Random(f"steps of {seed}")
+    lingering = steps.random() < 0.5
     draw = random.Random(seed)
     pages = draw.choice([4, 4, 5, 6, 8] if hungry else [4, 6, 8, 12, 24])
     embeds = draw.choice([6, 8, 12, 24])
@@ -44,6 +47,9 @@ def draw_world(
         share.pages, share.embeds = draw.randint(2 + hungry, share.pages), draw.randint(3, share.embeds)
         author = Author(draw, share, size, f"{place}.", list(names[user]), hungry)
         operations = author.program(draw.choice([4, 10, 18]))
+        if lingering:
+            operations = with_lingers(operations, steps, size, f"{place}.left")
+            author.exports.append(f"{place}.left")
         names[user] += author.exports
         visits.append(
             Visit(

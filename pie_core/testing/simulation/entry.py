@@ -34,6 +34,11 @@ class Entry:
     finished: bool = False  # the device has reported it
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was launched, and runs in steps."""
+        return self.batch is not None and not self.is_out_of_the_way
+
+    @property
     def is_out_of_the_way(self) -> bool:
         """Whether what depends on it can be launched behind it."""
         return self.batch is not None and (self.finished or not type(self.submission.command).stepwise)

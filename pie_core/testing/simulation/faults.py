@@ -47,6 +47,8 @@ class Workshop:
             return command.top_k if command.top_k in BAD_DISTS else None
         if name == "copy_kvpage":
             return 250 if command.src_start == 1 and command.length == 0 and command.src else None
+        if name == "linger":
+            return 250 + command.fails_at % 2 if command.fails_at == len(command.seen) else None
         if name == "forward":
             held = [self._backend.embeds.get(embed.index) for embed in command.iemb]
             return next((token for token in BAD_INPUTS if digest("token", token) in held), None)

@@ -19,6 +19,7 @@ from inferlet.errors import HandleError, PieError, ResourceError, TerminatedErro
 
 from pie_core.testing.simulation.faults import BAD_DISTS, BAD_INPUTS, BAD_TOKENS
 from pie_core.testing.simulation.holder import Holder, handles, pick, room
+from pie_core.testing.simulation.lingerer import Lingerer
 from pie_core.testing.simulation.stage import Page, Stage, copy, fill, stage
 from pie_core.testing.simulation.world import Operation
 
@@ -48,7 +49,7 @@ async def play() -> str:
     return "done"
 
 
-class Actor(Holder):
+class Actor(Lingerer):
     """One task of the program: what it does with what it holds."""
 
     def __init__(self, scene: Stage, path: str, parent: Holder | None = None) -> None:
@@ -73,11 +74,11 @@ class Actor(Holder):
                 if self._path or not self._scene.patience:
                     raise
                 self._scene.over = True
-                await self._linger()
+                await self._stay()
             if not self._scene.over:
                 self._note(f"{verb} {outcome}")
 
-    async def _linger(self) -> None:
+    async def _stay(self) -> None:
         """Stay, though it was cancelled, until patience is at an end."""
         while self._scene.patience:
             self._scene.patience -= 1
@@ -113,8 +114,7 @@ class Actor(Holder):
             return "nothing to run"
         pages = pick(self._readable(), context)
         tokens = [written[place % len(written)] for place in inputs]
-        roomy = [page for page in self._own() if room(page, self._size)]
-        outputs = pick(roomy or self._own(), targets)
+        outputs = pick(self._roomy(), targets)
         results = pick(self._embeds, hidden)[: len(tokens)]
         mask = None
         if masked is not None and all(page.used is not None for page in pages):
@@ -207,8 +207,10 @@ class Actor(Holder):
     # sharing
 
     async def _export(self, places: tuple[int, ...], name: str, ttl: float | None) -> str:
-        pages = pick(self._own(), places)
+        pages = pick(self._own(busy=True), places)
         calls.export_kvpage(handles(pages), name, ttl)
+        if any(page.stays for page in pages):
+            self._scene.unsure.add(name)
         for page in pages:
             page.shared, page.export = True, name if ttl is None else None
         return f"{len(pages)}"

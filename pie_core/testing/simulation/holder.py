@@ -48,6 +48,7 @@ class Holder:
             await calls.synchronize(line)
         except DeviceError as error:
             outcome = error.code
+        await self._end(before)
         return outcome if all(future.done for future in before) else "!too early"
 
     # memory
@@ -129,6 +130,23 @@ class Holder:
         await future
         return "!it ran" if fails else "ok"
 
+    async def _end(self, futures: Sequence[Any]) -> list[str]:
+        """Wait for those of them that run in steps: what each came to."""
+        outcomes = []
+        for future in futures:
+            pages = [page for page in self._pages if any(stay.future is future for stay in page.stays)]
+            if not pages:
+                continue
+            outcome = "ok"
+            try:
+                await future
+            except DeviceError as error:
+                outcome = error.code
+            for page in pages:
+                page.end(future, well=outcome == "ok")
+            outcomes.append(outcome)
+        return outcomes
+
     def _enqueue(self, queue: int, future: Any) -> Any:
         self._enqueued.setdefault(self._line(queue).handle, []).append(future)
         return future
@@ -136,13 +154,19 @@ class Holder:
     def _line(self, place: int) -> Any:
         return self._queues[place % len(self._queues)]
 
-    def _own(self) -> list[Page]:
-        """Pages that may be written, or such as surely may not."""
-        mine = [page for page in self._pages if not page.shared]
+    def _own(self, busy: bool = False) -> list[Page]:
+        """Pages that may be written, or such as surely may not; busy: those too that something in steps writes."""
+        mine = [page for page in self._pages if not page.shared and (busy or not page.stays)]
         return mine or [page for page in self._pages if page.export is not None]
 
+    def _roomy(self) -> list[Page]:
+        """Those with free slots, of which it is known which are next; if there are none, others."""
+        own = [page for page in self._own(busy=True) if not self._scene.tainted or not page.stays]
+        roomy = [page for page in own if all(stay.sure for stay in page.stays) and room(page, self._size)]
+        return roomy or self._own()
+
     def _readable(self) -> list[Page]:
-        return [*self._context, *self._pages]
+        return [page for page in (*self._context, *self._pages) if not page.stays]
 
 
 def pick(things: Sequence[T], places: Sequence[int]) -> list[T]:
@@ -157,4 +181,4 @@ def handles(things: Sequence[Page | Vector]) -> list[int]:
 
 def room(page: Page, size: int) -> int:
     """Free slots, as far as is known; none in one that may not be written."""
-    return 0 if page.shared or page.used is None else size - page.used.bit_count()
+    return 0 if page.shared or page.used is None else size - (page.used | page.reserved).bit_count()

@@ -14,11 +14,13 @@ from pie_core.errors import PluginError, nearest
 from pie_core.plugins import Selection, discover, load, select
 from pie_core.policies import parse_options
 from pie_core.registry import Registry, load_registry
+from pie_core.testing.simulation.linger import LINGERING
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The traits, and the policies of each kind by name: the core's and all that packages bring."""
+    """The traits, with one of the simulation's own; the policies of each kind by name: the core's and all that packages
+    bring."""
 
     registry: Registry
     dispatch: Mapping[str, PolicySpec]
@@ -40,7 +42,8 @@ class Installed:
 
 def load_installed() -> Installed:
     """Load all of them. Raises `PieError`."""
-    return Installed(load_registry(Selection()), _policies("dispatch"), _policies("contention"))
+    registry = Registry([*load_registry(Selection()).traits.values(), LINGERING])
+    return Installed(registry, _policies("dispatch"), _policies("contention"))
 
 
 def _policies(kind: Literal["dispatch", "contention"]) -> dict[str, PolicySpec]:

@@ -46,6 +46,7 @@ def differences(world: World, together: list[Trace], apart: list[Trace]) -> list
         if one.stage.tainted or other.stage.tainted
         for name in _exports(one)
     }
+    unsure |= {name for trace in (*together, *apart) for name in trace.stage.unsure}
     found = []
     for place, (one, other) in enumerate(zip(together, apart, strict=True)):
         found += [f"i{place}: {difference}" for difference in _outcomes(world, one, other)]

@@ -22,6 +22,7 @@ from pie_core.resource import UNBOUND
 from pie_core.testing.simulation.entry import Entry, accesses, is_doomed, older, rank
 from pie_core.testing.simulation.faults import Workshop
 from pie_core.testing.simulation.moves import Loss, Move, Moves
+from pie_core.testing.simulation.steps import Steps
 
 Complain = Callable[[str], None]
 
@@ -44,13 +45,15 @@ class Ledger:
         self.in_flight: deque[Wave[Any]] = deque()
         self.launches = 0  # of waves with commands
         self.moves = moves
+        self.ended: set[str] = set()  # owners whose spaces are closed
+        self.steps = Steps(self.open, self._entry, self._wanted, self.ended, complain)
         self.back: dict[str, list[Entry]] = {}  # commands for which an inferlet was last brought back, by owner
         self._lost = lost
         self._workshop = workshop
         self._limit = limit
         self._complain = complain
         self._entries: dict[int, Entry] = {}  # by the submission's id; entries keep submissions alive
-        self._touching: dict[int, list[Entry]] = {}  # unlaunched entries by the id of a resource
+        self._touching: dict[int, list[Entry]] = {}  # entries that are in the way, by the id of a resource
         self._writer: dict[int, Entry | Loss] = {}  # who was last to write a resource
         self._batches = 0
 
@@ -80,6 +83,7 @@ class Ledger:
                     self._complain(f"{entry} was accepted, though {writer} failed, on which it builds")
         for resource in writes:
             self._writer[id(resource)] = entry
+        self.steps.accept(entry)
         return entry
 
     # the device's side
@@ -100,13 +104,14 @@ class Ledger:
             self._complain(f"{sorted(kind.__name__ for kind in missing)} were ready and not launched")
         for batch in commands:
             self._batches += 1
-            entries = [self._entries[id(submission)] for submission in batch.entries]
+            entries = [self._entry(submission) for submission in batch.entries]
             for entry in entries:
                 self._check_launch(entry, batch.kind)
             self._check_rank(entries, batch.kind)
             for entry in entries:
                 entry.batch = self._batches
-                self._forget_waiting(entry)
+                if entry.is_out_of_the_way:
+                    self._forget_waiting(entry)
             launched.append([*entries])
         return launched
 
@@ -169,17 +174,19 @@ class Ledger:
 
     def conclude(self, ended: Sequence[Conclusion]) -> None:
         """The control layer has been told that commands which ran in steps have ended."""
-        for submission, _, _ in ended:
-            self._finish(submission)
+        for submission, result, error in ended:
+            self._finish(submission, stopped=result is None and error is None)
 
-    def _finish(self, submission: Submission) -> None:
-        entry = self._entries[id(submission)]
+    def _finish(self, submission: Submission, stopped: bool = False) -> None:
+        entry = self._entry(submission)
         if entry.finished:
             self._complain(f"{entry} was completed twice")
+        elif entry.is_running:
+            self._forget_waiting(entry)
         entry.finished = True
         if not (submission.done and submission.ticket.done):
             self._complain(f"{entry} was run, and its ticket is not done")
-        elif not submission.stopped:
+        elif not stopped:
             self._check_answer(entry, submission.ticket)
 
     def _lose(self, move: Move) -> None:
@@ -210,47 +217,51 @@ class Ledger:
 
     # both
 
-    def settle(self, ended: set[str]) -> None:
-        """Look for what was done since the last call. ended: owners whose spaces are closed."""
+    def settle(self) -> None:
+        """Look for what was done since the last call."""
         for entry in [entry for entry in self.open.values() if entry.submission.done]:
             del self.open[entry.number]
+            self.steps.settle(entry)
             if entry.batch is not None:
+                if not entry.finished:
+                    self._complain(f"{entry} is done, and the device has not reported it")
                 continue
             self._forget_waiting(entry)
             error = entry.submission.error
             if not entry.submission.ticket.done or entry.submission.ticket.error is not error or error is None:
                 self._complain(f"{entry} is done without having been run, and its ticket does not say so")
             elif isinstance(error, TerminatedError):
-                if entry.owner not in ended:
+                if entry.owner not in self.ended:
                     self._complain(f"{entry} was dropped, though its inferlet lives")
                 if entry.kept:
                     self._lost(entry.owner)
             elif not any(map(is_doomed, entry.needs)):
                 self._complain(f"{entry} was skipped, though all that it builds on is sound: {error}")
 
-    def check_dropped(self, owner: str, ended: set[str]) -> None:
+    def check_dropped(self, owner: str) -> None:
         """An inferlet has just ended: what others want of it still runs."""
-        must, _ = self._wanted(ended)
+        must, _ = self._wanted()
         for entry in self._unlaunched():
             if entry.owner == owner:
                 entry.kept = not entry.submission.done
                 if entry in must and entry.submission.done:
                     self._complain(f"{entry} was dropped, though others want what it writes")
 
-    def check_left(self, ended: set[str]) -> None:
+    def check_left(self) -> None:
         """What ended inferlets have left waiting, and nobody wants any more, is dropped."""
-        left = [entry for entry in self._unlaunched() if entry.owner in ended and not entry.submission.done]
+        left = [entry for entry in self._unlaunched() if entry.owner in self.ended and not entry.submission.done]
         if left:
-            _, may = self._wanted(ended)
+            _, may = self._wanted()
             for entry in left:
                 if entry not in may:
                     self._complain(f"{entry} is still to run, though its inferlet has ended and nobody wants it")
 
-    def _wanted(self, ended: set[str]) -> tuple[set[Entry], set[Entry]]:
-        """Of the waiting commands of ended inferlets: those whose results others build on, and those they wait for."""
-        waiting = self._unlaunched()
-        alive = [entry for entry in waiting if entry.owner not in ended and not entry.submission.done]
-        left = [entry for entry in waiting if entry.owner in ended]
+    def _wanted(self) -> tuple[set[Entry], set[Entry]]:
+        """Of the commands of ended inferlets that wait, or run in steps: those whose results others build on, and those
+        they wait for."""
+        waiting = [entry for entry in self.open.values() if not entry.is_out_of_the_way]
+        alive = [entry for entry in waiting if entry.owner not in self.ended and not entry.submission.done]
+        left = [entry for entry in waiting if entry.owner in self.ended]
         must = {entry for entry in left if any(resource.holders for resource in entry.writes)}
         must |= {need for need in left if any(need in entry.needs for entry in alive)}
         may = must | {other for entry in alive for other in entry.before}
@@ -271,6 +282,9 @@ class Ledger:
             resource.index != UNBOUND and id(resource) not in self.moves.away
             for resource in (*entry.reads, *entry.writes)
         )
+
+    def _entry(self, submission: Submission) -> Entry:
+        return self._entries[id(submission)]
 
     def _waiting_for(self, records: set[int]) -> list[Entry]:
         return [e for e in self._unlaunched() if any(id(r) in records for r in (*e.reads, *e.writes))]

@@ -25,6 +25,7 @@ from pie_core.testing.simulation.faults import Workshop
 from pie_core.testing.simulation.guest import SOURCE
 from pie_core.testing.simulation.installed import Installed
 from pie_core.testing.simulation.ledger import Ledger
+from pie_core.testing.simulation.linger import linger_handler
 from pie_core.testing.simulation.loop import VirtualLoop
 from pie_core.testing.simulation.moves import Moves
 from pie_core.testing.simulation.stage import Stage, stage
@@ -73,7 +74,7 @@ class Run:
     def _assemble(self, installed: Installed, draw: random.Random) -> LoadedModel:
         world, loop, watch = self.world, self.loop, self.watch
         backend = FakeBackend(world.pages, world.embeds, world.page_size, batch=world.batch_limit)
-        realization = realize(installed.registry, fake_handlers(), "fake", backend)
+        realization = realize(installed.registry, [*fake_handlers(), linger_handler()], "fake", backend)
         failing = {"swap_out": world.swap_out_fails, "swap_in": world.swap_in_fails}
         workshop = Workshop(backend, realization.routes, failing)
         contention = WatchedContention(installed.make_contention(world.contention), watch.complain)

@@ -46,7 +46,6 @@ class Watch:
         self._cycles: Cycles
         self._calling: tuple[Space, int] | None = None  # whose call is being served, and the queue it names
         self._changed_at = 0.0  # when something was last asked of the control layer, launched or completed
-        self._ended: set[str] = set()  # owners of closed spaces
         self._first: str | None = None
         self._worked = True
 
@@ -92,8 +91,8 @@ class Watch:
         """After a step. Raises `Violation`."""
         if self._worked:
             self._worked = False
-            self.ledger.settle(self._ended)
-            self.ledger.check_left(self._ended)
+            self.ledger.settle()
+            self.ledger.check_left()
             self._books.check()
             self._dispatch.check()
             self._check_beliefs()
@@ -137,10 +136,11 @@ class Watch:
             known = self._stages[space.owner]
             for handle, page in known.pages.items():
                 record = space.tables[KvPage][handle]
-                if page.used is not None and (record.used, record.hidden) != (page.used, page.hidden):
+                if page.used is not None and not page.may_be(record.used, record.hidden, record.reserved):
                     self.complain(
-                        f"{space.owner} filled {page.used:b} of page {handle} and hid {page.hidden:b}; the books say "
-                        f"{record.used:b} and {record.hidden:b}"
+                        f"{space.owner} filled {page.used:b} of page {handle}, hid {page.hidden:b} and has "
+                        f"{page.stays} under way; the books say {record.used:b}, {record.hidden:b} and "
+                        f"{record.reserved:b}"
                     )
             for handle, embed in known.embeds.items():
                 place = space.tables[Embed][handle].position
@@ -201,10 +201,10 @@ class Watch:
         self._worked = True
         self._changed_at = self._loop.time()
         there = space.owner in self._layer.spaces
-        self._ended.add(space.owner)
+        self.ledger.ended.add(space.owner)
         self._close(space, why)
         if there:
-            self.ledger.check_dropped(space.owner, self._ended)
+            self.ledger.check_dropped(space.owner)
 
     def _tapped_release(self, user: str, name: str) -> None:
         """By a call, or because its time is over: who waits may get what it held, and all count their time anew."""
