@@ -34,7 +34,9 @@ BODY
 """
 
 
-def finished(body: str, selection: Selection, answer: str | None = None) -> tuple[Any, dict[str, int]]:
+def finished(
+    body: str, selection: Selection, answer: str | None = None, pages: int = 1200
+) -> tuple[Any, dict[str, int]]:
     """What a program returned whose context generates as `body` says; how many commands it took of each kind, and how
     many times something was run (`passes`)."""
 
@@ -47,9 +49,8 @@ def finished(body: str, selection: Selection, answer: str | None = None) -> tupl
 
     async def main() -> tuple[Any, dict[str, int]]:
         specs = [replace(spec, build=Counting) for spec in fake_handlers()] + load_handlers("fake", "", selection)
-        model = fake_model(
-            FakeBackend(page_size=4, pages=1200, embeds=1200, answer=answer), load_registry(selection), specs
-        )
+        backend = FakeBackend(page_size=4, pages=pages, embeds=1200, answer=answer, adapters=("loud",))
+        model = fake_model(backend, load_registry(selection), specs)
         lines = "\n".join(f"        {line}" for line in body.strip().splitlines())
         try:
             outcome = await run_inferlet(GENERATE.replace("BODY", lines), models={"fake": model})
@@ -106,6 +107,15 @@ for _ in range(3):
     await asyncio.gather(waiting, return_exceptions=True)
     said.append(await context.generate(sampler, max_tokens(2)))
 """,
+    "a cancelled wait for a condition that nobody can foresee": """
+sampler = SAMPLER
+for _ in range(3):
+    waiting = asyncio.ensure_future(context.generate(sampler, lambda t, s: len(t) == 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    said.append(await context.generate(sampler, lambda t, s: len(t) == 2))
+""",
     "biases": "said.append(await context.generate(SAMPLER, max_tokens(40), [adjust({40: 2.0, 7: -1.0})]))",
     "penalties": """
 for _ in range(2):
@@ -135,6 +145,12 @@ with context.fork() as other:
     said += await asyncio.gather(
         context.generate(samplers[0], max_tokens(20)), other.generate(samplers[1], max_tokens(7))
     )
+""",
+    "an adapter": """
+with model.create_context("loud") as other:
+    await other.fill("What is it?")
+    said.append(await other.generate(SAMPLER, max_tokens(9)))
+    said.append((await other.next_dist(4)).ids)
 """,
     "masks in the middle": """
 async for piece in context.stream(SAMPLER, max_tokens(6)):
@@ -199,6 +215,21 @@ async for piece in context.stream(stop=max_tokens(20)):
     assert (
         finished(body, WITH, "It takes a very long while until it ends")[1]["decode"] == 5
     )  # of 1, 2, 4, 8 and 5 tokens
+
+
+def test_where_there_is_room_for_few_tokens_they_are_drawn_one_by_one() -> None:
+    """Five pages of 4, of which the prompt takes 11 slots: the fourth call asks for 8 more, behind 17."""
+    body = """
+async for piece in context.stream():
+    said.append(piece)
+    if len(said) == 9:
+        break
+context.truncate(8)
+"""
+    answer = "It takes a very long while until it ends"
+    drawn, took = finished(body, WITH, answer, pages=5)
+    assert drawn == finished(body, WITHOUT, answer, pages=5)[0]
+    assert took["decode"] == 5  # of 1, 2, 4, 1 and 1 tokens
 
 
 def test_what_the_server_cannot_draw_is_drawn_by_the_program() -> None:

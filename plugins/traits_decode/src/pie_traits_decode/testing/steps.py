@@ -32,6 +32,16 @@ class StepCases(Prompting):
             assert self._leading(p, emb) == dist
 
     @quick
+    def test_the_hidden_state_goes_into_another_embed_and_the_one_that_was_read_stays(self) -> None:
+        expected, dist = self._one_by_one(9, SETTINGS[0])
+        p, (emb, other) = self.after_a_prompt(room=9)
+        before = self._leading(p, emb)
+        drawn = self.get(p, "decode", self.pages, [emb], self.pages, [other], 9, *self._how(SETTINGS[0]))
+        assert drawn == expected and self._leading(p, emb) == before
+        self._run_last(p, other, drawn)
+        assert self._leading(p, other) == dist
+
+    @quick
     def test_steps_go_on_where_the_last_command_ended(self) -> None:
         expected, dist = self._one_by_one(LONG, SETTINGS[0])
         p, (emb, _) = self.after_a_prompt(room=LONG)
