@@ -95,6 +95,10 @@ def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
         ("await decode(q, pages, emb, pages, emb, 40)", "`okv` has 31 free slots, 39 tokens are to be run"),
         ("await decode(q, pages, emb, pages, emb, 2, adapter='x')", "has no adapter 'x'"),
         ("await decode(q, pages, emb, pages, emb, 2, biased=[1])", "1 tokens are biased, by 0 numbers"),
+        (
+            "decode(q, pages, emb, pages, emb, 9)\nother = alloc_kvpage(q, 1)\ncopy_kvpage(q, other, pages[:1], 0, 5, 2)",
+            "a command that still runs fills the destination slots",
+        ),
         ("decode(q, pages, emb, pages, emb, 2)\nawait get_next_dist(q, emb)", "the Embed was never written"),
         ("await sample(q, emb, emb, seed=-1)", "-1 is outside 0..18446744073709551615"),
     ],

@@ -88,7 +88,7 @@ class CopyKvpage(Command):
     Slots `src_start` to `src_start + length` of each page of `src` go to `dst_start` onwards of the page of `dst` at
     the same place in the list. `length=None` copies to the end of what the source page holds. What the destination
     held in those slots is replaced; empty source slots stay empty. Ranges outside a page, lists of unequal length, a
-    page that is both source and destination: error.
+    page that is both source and destination, slots that a command which still runs is to fill: error.
     """
 
     src: Reads[KvPage]
@@ -104,6 +104,11 @@ class CopyKvpage(Command):
         if len({id(page) for page in (*self.src, *self.dst)}) < len({id(page) for page in self.src}) + len(self.dst):
             raise ArgumentError("copy_kvpage: a page is named as destination twice, or as source and destination")
         self.lengths = tuple(self._length(page) for page in self.src)
+        for target, length in zip(self.dst, self.lengths, strict=True):
+            if target.reserved >> self.dst_start & ((1 << length) - 1):
+                raise ArgumentError(
+                    "copy_kvpage: a command that still runs fills the destination slots; await it first"
+                )
         for source, target, length in zip(self.src, self.dst, self.lengths, strict=True):
             _copy_books(source, target, self.src_start, self.dst_start, length)
 
