@@ -104,7 +104,7 @@ def test_list_shows_the_installed_programs_with_their_descriptions(pie_core):
 
 BAD_INPUT = {
     "unknown backend": (["--backend", "torhc", "ECHO"], "no backends plugin is named 'torhc'"),
-    "unknown backend, where to get it": (["--backend", "triton", "ECHO"], "pip install pie-backend-triton"),
+    "unknown backend, where to get it": (["--backend", "tpu", "ECHO"], "pie-backend-tpu"),
     "unknown model": (["--backend", "fake", "--model", "fakke", "ECHO"], "did you mean 'fake'"),
     "unknown directory": (["--backend", "fake", "--model", "./nowhere", "ECHO"], "./nowhere is not a directory"),
     "no such file": (["nowhere.py"], "nowhere.py does not exist"),
