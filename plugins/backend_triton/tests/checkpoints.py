@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 VOCAB = 260
 COMMON: dict[str, Any] = {
     "vocab_size": VOCAB,
-    "hidden_size": 60,
+    "hidden_size": 36,
     "intermediate_size": 44,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -27,7 +27,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": COMMON,
     "llama-bias": COMMON | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     "mistral": COMMON | {"sliding_window": 8, "head_dim": 96},
-    "qwen2": COMMON | {"hidden_size": 256},  # has no head_dim
+    "qwen2": COMMON | {"hidden_size": 256, "intermediate_size": 20},  # has no head_dim
     "qwen3": COMMON | {"head_dim": 128},
     "gemma": COMMON,
 }

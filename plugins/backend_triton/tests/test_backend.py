@@ -19,7 +19,7 @@ from pie_core.model import ModelSpec
 from .checkpoints import VOCAB, write_checkpoint
 from .conftest import DEVICE, worst
 
-LENGTHS = (21, 3)  # tokens of each prompt
+LENGTHS = (14, 3)  # tokens of each prompt
 
 
 @pytest.fixture(scope="module")

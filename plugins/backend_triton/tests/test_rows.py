@@ -33,7 +33,8 @@ def test_norms_alone_and_behind_a_sum(dtype: torch.dtype, width: int) -> None:
     assert worst(norm(x, weight, EPS), rms(x.double(), weight)) < BOUNDS[dtype]
     total, normed = add_norm(x, delta.contiguous(), weight, EPS)
     assert worst(total, x.double() + delta.double()) < BOUNDS[dtype]
-    assert worst(normed, rms(total.double(), weight)) < BOUNDS[dtype]  # of the sum as it was rounded
+    assert worst(normed, rms(total.double(), weight)) < BOUNDS[dtype]
+    assert torch.equal(normed, norm(total, weight, EPS))  # of the sum as it was rounded
 
 
 @DTYPES
