@@ -96,7 +96,7 @@ def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
         ("await decode(q, pages, emb, pages, emb, 2, adapter='x')", "has no adapter 'x'"),
         ("await decode(q, pages, emb, pages, emb, 2, biased=[1])", "1 tokens are biased, by 0 numbers"),
         (
-            "decode(q, pages, emb, pages, emb, 9)\nother = alloc_kvpage(q, 1)\ncopy_kvpage(q, other, pages[:1], 0, 5, 2)",
+            "decode(q, pages, emb, pages, emb, 9)\ncopy_kvpage(q, alloc_kvpage(q, 1), pages[:1], 0, 5, 2)",
             "a command that still runs fills the destination slots",
         ),
         ("decode(q, pages, emb, pages, emb, 2)\nawait get_next_dist(q, emb)", "the Embed was never written"),
