@@ -1,8 +1,8 @@
 """Decoding: transformers `generate`, our own loop on the torch backend, and the same work driven by inferlets.
 
-"steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left to
-inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample (trait decode); bursts by
-decode, as `Context.generate` asks for them.
+"steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left
+to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample
+(trait decode); bursts by decode, as `Context.generate` asks for them.
 
 `device_ms` is how long a step captured in a CUDA graph takes when nothing but it is launched, `exposed_us` what a step
 takes beside that.
@@ -155,6 +155,7 @@ def steps_alone(loaded: LoadedModel) -> Generate:
     return generate
 
 
+@torch.inference_mode()
 def replayed_ms(loaded: LoadedModel, width: int) -> float | None:
     """A step of this width in a CUDA graph, alone; None where there is none."""
     ahead = loaded.realization.routes[Decode].__self__._ahead

@@ -23,7 +23,10 @@ def fitted(tiling: Tiling, room: Room, cutting: Cutting) -> Tiling:
     parts = most * sum(height // cutting.group for height in HEIGHTS)
     found = {launch.height: launch.tiles for launch in tiling.launches}
     none: Ints = np.empty((0, FIELDS), dtype=np.int64)
-    heights = [height for height in HEIGHTS if height >= cutting.group]
+    tallest = room.calls * cutting.group  # query rows of a tile that all calls share
+    heights = [
+        height for height in HEIGHTS if height >= cutting.group and (height == HEIGHTS[0] or tallest > HEIGHTS[0])
+    ]
     return Tiling(
         rows=_filled(tiling.rows, parts),
         entries=_filled(tiling.entries, room.entries),
