@@ -5,6 +5,7 @@ The interpreter is chosen when a kernel is defined, so before any is imported.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ DEVICE = torch.device(os.environ.get("PIE_TEST_DEVICE", "cpu"))
 if DEVICE.type == "cpu":
     assert "pie_backend_triton.ops.attend" not in sys.modules
     os.environ["TRITON_INTERPRET"] = "1"
+importlib.import_module("pie_backend_triton.kernels")  # before a test turns the interpreter off
 
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}  # of the largest number
 

@@ -52,7 +52,7 @@ def test_the_top_is_that_of_a_stable_sort(vocab: int, count: int) -> None:
 def test_draws_are_those_of_the_sdk() -> None:
     rng = random.Random(4)
     rows = 24
-    logits = scores(rows, 400, seed=9)
+    logits = scores(rows, 400, seed=9) / 5  # flat enough for every setting to matter
     ids, probs = top(logits, 50)
     columns = {
         "temperature": [rng.choice([0.0, 0.5, 1.0, 1.7]) for _ in range(rows)],
