@@ -73,6 +73,12 @@ class ResourceError(PieError):
     code = "resource"
 
 
+class BusyError(ResourceError):
+    """The server has as much to do as it takes on. The same may be asked again a little later."""
+
+    code = "busy"
+
+
 class DeviceError(PieError):
     """A command failed on the device, or was skipped because one it depends on failed."""
 

@@ -18,9 +18,12 @@ from pie_core.application.events import Ended
 from pie_core.application.host import Host
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
+from pie_core.application.line import Line
 from pie_core.application.manifest import parse_flags
 from pie_core.application.program import Program
 from pie_core.application.services import Services
+from pie_core.application.sizes import check_sizes
+from pie_core.application.tally import Tally
 from pie_core.application.tier import Prepared, Tier
 from pie_core.control.exports import ExportLimits
 from pie_core.control.space import Space
@@ -64,6 +67,8 @@ class Application:
         self._known_calls = frozenset(call for trait in known for call in trait.signatures)
         self._new_id = new_id
         self._running: dict[str, asyncio.Task[None]] = {}
+        self.line = Line(self.limits.max_inferlets, self.limits.line_launches, self.limits.line_bytes)
+        self.tally = Tally()
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,7 +95,8 @@ class Application:
         capabilities: Capabilities | None = None,
         blobs: Sequence[bytes] = (),
     ) -> Inferlet:
-        """Start a program. Raises `PieError` if it cannot start; nothing is left behind then.
+        """Start a program, or put it in line if too many run. Raises `PieError` if it cannot start; nothing is left
+        behind then. `BusyError`: the line is full.
 
         capabilities: all that this launch allows, of what the server does; None: everything that it does.
         blobs: for its `receive_blob()`, there before it begins.
@@ -115,7 +121,8 @@ class Application:
         outbox: Child | None = None,
         blobs: Sequence[bytes] = (),
     ) -> Inferlet:
-        self._check_sizes(program, arguments, blobs)
+        size = check_sizes(self.limits, program, arguments, blobs)
+        self._check_room(size, parent)
         tier = self._tier_of(outbox)
         prepared = await tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
@@ -123,8 +130,7 @@ class Application:
         if parent is not None:
             parent.check_running()  # it may have ended while its child was prepared
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
-        if len(self.inferlets) >= self.limits.max_inferlets:
-            raise ResourceError(f"{len(self.inferlets)} inferlets run already, the most allowed; try again later")
+        self._check_room(size, parent)  # others may have come meanwhile
         inferlet = Inferlet(
             self._new_id(),
             user,
@@ -142,11 +148,25 @@ class Application:
         for blob in blobs:
             inferlet.deliver(blob)
         self.inferlets[inferlet.id] = inferlet
+        self.tally.launched += 1
+        log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=tier.name)
+        if parent is None:
+            self.line.enter(inferlet.id, size, lambda: self._run(inferlet, tier))
+        else:
+            self._run(inferlet, tier)
+        return inferlet
+
+    def _check_room(self, size: int, parent: Inferlet | None) -> None:
+        if parent is None:
+            self.line.check_room(size)
+        elif len(self.inferlets) - self.line.running - self.line.waiting >= self.limits.max_children:
+            raise ResourceError(f"{self.limits.max_children} child inferlets run already, the most allowed")
+
+    def _run(self, inferlet: Inferlet, tier: Tier) -> None:
+        """Give an inferlet its task."""
         task = asyncio.create_task(self._live(inferlet, tier), name=f"inferlet-{inferlet.id}", context=Context())
         self._running[inferlet.id] = task
         task.add_done_callback(lambda _: self._running.pop(inferlet.id, None))  # it may be cancelled before it begins
-        log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=tier.name)
-        return inferlet
 
     def find(self, instance_id: str, user: str | None = None) -> Inferlet:
         """A running inferlet by id; of a user, if one is named. Raises `ArgumentError`."""
@@ -168,11 +188,18 @@ class Application:
     def list(self, user: str | None = None) -> list[Mapping[str, Any]]:
         """Facts about the running inferlets (of a user), oldest first."""
         now = time.monotonic()
-        return [i.facts(now) for i in self.inferlets.values() if user is None or i.user == user]
+        chosen = [i for i in self.inferlets.values() if user is None or i.user == user]
+        return [i.facts(now) | ({"status": "waiting"} if self.line.waits(i.id) else {}) for i in chosen]
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until every inferlet has ended by itself, those in line too; at most so long."""
+        deadline = time.monotonic() + seconds
+        while self._running and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(list(self._running.values()), timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     async def shut_down(self, why: str) -> None:
         """Stop all inferlets and wait until their tasks are gone; not for ever for one that refuses to end."""
-        for inferlet in list(self.inferlets.values()):
+        for inferlet in reversed(list(self.inferlets.values())):  # who waits in line gets no turn any more
             self.stop(inferlet, why)
         deadline = time.monotonic() + _PATIENCE_S
         while self._running and time.monotonic() < deadline:
@@ -213,9 +240,11 @@ class Application:
         if self.inferlets.pop(inferlet.id, None) is None:
             return
         inferlet.end(outcome)
+        self.tally.ended[outcome.status] += 1
         for model, space in inferlet.spaces.items():
             self.models[model].layer.close(space, TerminatedError(outcome.error or f"inferlet {inferlet.id} has ended"))
         self._cancel(inferlet.id)
+        self.line.leave(inferlet.id)
         log.info("inferlet.ended", id=inferlet.id, status=outcome.status, code=outcome.code)
 
     def _cancel(self, instance_id: str) -> None:
@@ -244,19 +273,6 @@ class Application:
             quota[Embed] = inferlet.limits.embeds
         exports = ExportLimits(inferlet.limits.exported_names, inferlet.limits.exported_pages)
         return self.models[model].layer.open(inferlet.id, inferlet.user, quota, exports)
-
-    def _check_sizes(self, program: Program, arguments: Sequence[str], blobs: Sequence[bytes]) -> None:
-        size, most = len(program.source.encode()), self.limits.program_bytes
-        if program.wasm is not None:
-            size, most = len(program.wasm), self.limits.component_bytes
-        if size > most:
-            raise ArgumentError(f"program {program.name!r} has {size} bytes; {most} are allowed")
-        size = sum(len(argument.encode()) for argument in arguments)
-        if size > self.limits.message_bytes:
-            raise ArgumentError(f"{size} bytes of arguments; {self.limits.message_bytes} are allowed")
-        size = sum(map(len, blobs))
-        if size > self.limits.message_bytes:
-            raise ArgumentError(f"{size} bytes of blobs at launch; {self.limits.message_bytes} are allowed")
 
     def _check_traits(self, name: str, program: Prepared) -> None:
         """Refuse a program that no loaded model can serve, in one message."""

@@ -131,7 +131,7 @@ class Inferlet:
         self.events.close(why, last=outcome)
         self.ended.resolve(outcome)
 
-    def facts(self, now: float) -> Mapping[str, Any]:
+    def facts(self, now: float) -> dict[str, Any]:
         """For listings."""
         return {
             "id": self.id,

@@ -12,7 +12,10 @@ from pie_core.errors import ArgumentError, nearest
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds; a program that meets one gets an error that names it."""
 
-    max_inferlets: int = 4096  # running at once; further launches are refused
+    max_inferlets: int = 4096  # launched by clients and running at once; further ones wait in line
+    line_launches: int = 8192  # that wait in line; further ones are refused
+    line_bytes: int = 256 << 20  # programs, arguments and blobs of launches that wait
+    max_children: int = 4096  # of all inferlets, running at once; they never wait in line
     wall_s: float = 3600.0  # seconds from launch to end
     kvpages: int | None = None  # pages one inferlet may hold; None: the whole pool
     embeds: int | None = None  # Embeds one inferlet may hold; None: the whole pool
@@ -40,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 KEPT_BY_THE_SANDBOX = frozenset({"cpu_s", "memory_bytes", "table_elements"})
-_OF_THE_SERVER = frozenset({"max_inferlets"})
+_OF_THE_SERVER = frozenset({"max_inferlets", "line_launches", "line_bytes", "max_children"})
 
 
 def tighten(limits: Limits, given: Iterable[str], where: str) -> Limits:

@@ -401,7 +401,7 @@ def test_only_so_many_inferlets_run_at_once(scene):
             server.application.stop(inferlet, "over")
         return result.value
 
-    assert scene(play, Limits(max_inferlets=3)) == "ran"
+    assert scene(play, Limits(max_inferlets=3, line_launches=0)) == "ran"
 
 
 def test_the_list_tells_who_runs_and_what_they_hold(scene):

@@ -161,7 +161,7 @@ def test_a_role_that_nobody_knows_is_told() -> None:
 
 def test_an_agent_that_ends_ends_the_swarm() -> None:
     """Without room for five programs, one of them cannot start."""
-    ran = run("swarm_agents", capabilities=SPAWN, limits=Limits(max_inferlets=4))
+    ran = run("swarm_agents", capabilities=SPAWN, limits=Limits(max_children=3))
     assert "The swarm gave up: an agent has ended: " in ran.output and "inferlets run already" in ran.output
 
 
