@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pie_core.control.policy import PolicySpec
     from pie_core.inference.backend import BackendSpec, HandlerSpec
     from pie_core.model import ModelSpec
+    from pie_core.server.routes import RoutesSpec
     from pie_core.testing.conformance import TraitSuite
     from pie_core.trait import Trait
 
@@ -62,6 +63,10 @@ class Hooks:
     @hookspec
     def pie_contention(self) -> PolicySpec:  # type: ignore[empty-body]
         """Group `pie_core.contention`: the contention policy that the entry point is named after."""
+
+    @hookspec
+    def pie_routes(self) -> RoutesSpec:  # type: ignore[empty-body]
+        """Group `pie_core.routes`: HTTP addresses that a server answers beside its own."""
 
     @hookspec
     def pie_suite(self) -> type[TraitSuite]:  # type: ignore[empty-body]

@@ -19,7 +19,16 @@ from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
 
 Kind = Literal[
-    "traits", "backends", "handlers", "models", "inferlets", "interpreters", "dispatch", "contention", "suites"
+    "traits",
+    "backends",
+    "handlers",
+    "models",
+    "inferlets",
+    "interpreters",
+    "dispatch",
+    "contention",
+    "routes",
+    "suites",
 ]
 
 HOOKS: dict[Kind, str] = {
@@ -31,6 +40,7 @@ HOOKS: dict[Kind, str] = {
     "interpreters": "pie_interpreters",
     "dispatch": "pie_dispatch",
     "contention": "pie_contention",
+    "routes": "pie_routes",
     "suites": "pie_suite",
 }
 

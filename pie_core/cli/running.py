@@ -35,7 +35,7 @@ async def run_here(
             application = controller.application
             inferlet = await application.launch(program, arguments, blobs=blobs)
             progress.done()
-            interruption.ask = lambda: application.stop(inferlet, INTERRUPTION)
+            interruption.ask = lambda _: application.stop(inferlet, INTERRUPTION)
             deliver_stdin(_deliver_to(inferlet), interactive)
             async for event in events_of(inferlet):
                 printer.show(event)
@@ -52,7 +52,7 @@ async def run_there(
     with Interruption(early_code=INTERRUPTED) as interruption:
         async with Client(url) as client, task_group() as group:
             inferlet = await client.launch(program, arguments, blobs=blobs)
-            interruption.ask = lambda: group.create_task(inferlet.stop(INTERRUPTION))
+            interruption.ask = lambda _: group.create_task(inferlet.stop(INTERRUPTION))
             deliver_stdin(inferlet.send, interactive)
             async for event in inferlet:
                 printer.show(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
 import click
@@ -21,11 +22,20 @@ from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, lis
     is_flag=True,
     help="With --native: let other machines connect although programs are not isolated.",
 )
+@click.option(
+    "--drain",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="After SIGTERM, how long what runs may go on.",
+)
 @core_options
-def serve(model: str | None, host: str, port: int, trust_programs: bool, **core: Any) -> None:
+def serve(model: str | None, host: str, port: int, trust_programs: bool, drain: float, **core: Any) -> None:
     """Serve MODEL, a model plugin or a checkpoint directory (default: the only one installed, or the default one).
 
-    Ctrl-C or SIGTERM stops the inferlets, tells their clients and ends with exit code 0; a second one ends at once.
+    Ctrl-C stops the inferlets, tells their clients and ends with exit code 0; SIGTERM lets them end first; a second
+    signal ends at once.
     """
     check_trust(host, trust_programs or not core["native"])
     chosen = settings(model, **core)
@@ -39,4 +49,11 @@ def serve(model: str | None, host: str, port: int, trust_programs: bool, **core:
             progress.done()
             click.echo(f"pie-core serves {name} at {url}")
 
-        asyncio.run(serve_until_stopped(chosen, listener, progress, announce))
+        _allow_many_connections()
+        asyncio.run(serve_until_stopped(chosen, listener, progress, announce, drain))
+
+
+def _allow_many_connections() -> None:
+    """Each takes a file descriptor, and many systems start a process with 1024 of those it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pie_core.inference.wave import Wave
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+WAITS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Histogram:
+    """How many values were at most each of `bounds`, and above the one before; the last count is of those over all."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total: float = 0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 @dataclass
@@ -16,6 +37,8 @@ class CallCounters:
     commands: int = 0
     weight: int = 0
     waited_s: float = 0.0
+    sizes: Histogram = field(default_factory=lambda: Histogram(SIZES))  # commands of a batch
+    waits_s: Histogram = field(default_factory=lambda: Histogram(WAITS_S))  # of a command, from enqueued to launched
 
     @property
     def mean_batch(self) -> float:
@@ -41,17 +64,22 @@ class Statistics:
                 counters = self.calls[name] = CallCounters()
             counters.batches += 1
             counters.commands += len(batch.entries)
+            counters.sizes.add(len(batch.entries))
             for submission in batch.entries:
                 counters.weight += submission.weight
-                counters.waited_s += wave.launched_at - submission.enqueued_at
+                waited = wave.launched_at - submission.enqueued_at
+                counters.waited_s += waited
+                counters.waits_s.add(waited)
 
     def worked(self, submission: Any, now: float) -> None:
         """A command of the host has run, alone."""
         counters = self.calls.setdefault(submission.command.signature().name, CallCounters())
         counters.batches += 1
         counters.commands += 1
+        counters.sizes.add(1)
         counters.weight += submission.weight
         counters.waited_s += now - submission.enqueued_at
+        counters.waits_s.add(now - submission.enqueued_at)
 
     def completed(self, wave: Wave[Any], now: float) -> None:
         """Its results are in."""

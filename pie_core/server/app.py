@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+from starlette import routing
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from pie_core.errors import PieError
 from pie_core.server.guard import Guard
-from pie_core.server.http import Endpoints, not_found, refused
+from pie_core.server.http import not_found, refused
+from pie_core.server.openapi import describe
 from pie_core.server.protocol import PATH
+from pie_core.server.requests import RequestIds
+from pie_core.server.routes import Route, Routes
 from pie_core.server.session import TRY_LATER, Session
 from pie_core.server.state import ServerState
 
 
-def make_app(state: ServerState) -> Starlette:
-    """An application over the state of a server."""
-    endpoints = Endpoints(state)
+def make_app(state: ServerState, parts: Sequence[Routes]) -> Starlette:
+    """An application over the state of a server, with the routes of the core and of plugins."""
+    description = msgspec.json.encode(describe(parts))
 
     async def connect(socket: WebSocket) -> None:
         await socket.accept()
@@ -31,16 +39,19 @@ def make_app(state: ServerState) -> Starlette:
         finally:
             state.leave()
 
+    async def openapi(request: Request) -> Response:
+        return Response(description, media_type="application/json")
+
     return Starlette(
         routes=[
-            Route("/livez", endpoints.livez),
-            Route("/readyz", endpoints.readyz),
-            Route("/v1/models", endpoints.models),
-            Route("/v1/plugins", endpoints.plugins),
-            Route("/v1/inferlets", endpoints.inferlets),
-            Route("/v1/inferlets/{id}", endpoints.inferlet, methods=["GET", "DELETE"]),
-            WebSocketRoute(PATH, connect),
+            *(_mounted(route) for part in parts for route in part.routes),
+            routing.Route("/openapi.json", openapi),
+            routing.WebSocketRoute(PATH, connect),
         ],
-        middleware=[Middleware(Guard, local=state.local)],
+        middleware=[Middleware(RequestIds), Middleware(Guard, local=state.local)],
         exception_handlers={PieError: refused, HTTPException: not_found},
     )
+
+
+def _mounted(route: Route) -> routing.Route:
+    return routing.Route(route.path, route.answer, methods=[route.method])

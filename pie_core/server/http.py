@@ -6,21 +6,46 @@ import asyncio
 from typing import Any, get_args
 
 import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pie_core.errors import ArgumentError, PieError, ResourceError
+from pie_core.application.application import Application
+from pie_core.application.inferlet import Inferlet
+from pie_core.errors import ArgumentError, BusyError, PieError, ResourceError
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Kind, discover
+from pie_core.server.routes import Route, Routes
 from pie_core.server.state import ServerState
+
+RETRY_AFTER_S = 1
 
 
 class Endpoints:
     """The handlers, over the state they show."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, metrics: CollectorRegistry) -> None:
         self._state = state
+        self._metrics = metrics
+
+    def routes(self) -> Routes:
+        """Where they are, and what OpenAPI says of them."""
+        one = "/v1/inferlets/{id}"
+        return Routes(
+            [
+                Route("GET", "/livez", self.livez, _operation("Is the process alive?")),
+                Route("GET", "/readyz", self.readyz, _operation("Can programs be launched?", 503)),
+                Route("GET", "/metrics", self.metrics, _operation("Prometheus metrics.", content="text/plain")),
+                Route("GET", "/v1/facts", self.facts, _operation("What is served, and how full its pools are.", 503)),
+                Route("GET", "/v1/plugins", self.plugins, _operation("What is installed.")),
+                Route("GET", "/v1/inferlets", self.inferlets, _operation("What runs.", 503)),
+                Route("GET", one, self.inferlet, _operation("One that runs.", 404, 503)),
+                Route("DELETE", one, self.stop, _operation("Stop one.", 404, 503)),
+            ],
+            {"Error": _ERROR},
+        )
 
     async def livez(self, request: Request) -> Response:
         """200 as soon as the process is up."""
@@ -31,7 +56,12 @@ class Endpoints:
         self._state.check_accepting()
         return _json({"status": "ready", "models": list(self._state.controller.models)})
 
-    async def models(self, request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        """What Prometheus scrapes, in the format that it asks for."""
+        encode, kind = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(self._metrics), headers={"Content-Type": kind})
+
+    async def facts(self, request: Request) -> Response:
         """What is served: facts, traits, device, and how full the pools are."""
         return _json({"models": [_facts(model) for model in self._state.controller.models.values()]})
 
@@ -43,25 +73,36 @@ class Endpoints:
 
     async def inferlets(self, request: Request) -> Response:
         """What runs, oldest first."""
-        return _json({"inferlets": self._state.controller.application.list()})
+        return _json({"inferlets": self._application.list()})
 
     async def inferlet(self, request: Request) -> Response:
-        """GET: the facts of one. DELETE: stop it."""
-        application = self._state.controller.application
+        """The facts of one."""
+        inferlet = self._find(request)
+        return _json(next(facts for facts in self._application.list() if facts["id"] == inferlet.id))
+
+    async def stop(self, request: Request) -> Response:
+        """End one."""
+        inferlet = self._find(request)
+        self._application.stop(inferlet, "stopped over HTTP")
+        return _json({"stopped": inferlet.id})
+
+    def _find(self, request: Request) -> Inferlet:
         try:
-            inferlet = application.find(request.path_params["id"])
+            return self._application.find(request.path_params["id"])
         except ArgumentError as error:
-            return error_response(404, error.code, str(error))
-        if request.method == "DELETE":
-            application.stop(inferlet, "stopped over HTTP")
-            return _json({"stopped": inferlet.id})
-        return _json(next(facts for facts in application.list() if facts["id"] == inferlet.id))
+            raise HTTPException(404, str(error)) from None
+
+    @property
+    def _application(self) -> Application:
+        return self._state.controller.application
 
 
 async def refused(request: Request, error: Exception) -> Response:
     """A `PieError` as a response."""
     assert isinstance(error, PieError)
-    return error_response(503 if isinstance(error, ResourceError) else 400, error.code, str(error))
+    status = 429 if isinstance(error, BusyError) else 503 if isinstance(error, ResourceError) else 400
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status != 400 else None
+    return error_response(status, error.code, str(error), headers)
 
 
 async def not_found(request: Request, error: Exception) -> Response:
@@ -83,3 +124,23 @@ def _facts(model: LoadedModel) -> dict[str, Any]:
 
 def _json(content: Any, status: int = 200, headers: Any = None) -> Response:
     return Response(msgspec.json.encode(content), status, headers, "application/json")
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+
+
+def _operation(summary: str, *failures: int, content: str = "application/json") -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    responses: dict[str, Any] = {"200": {"description": "It went well.", "content": {content: {}}}}
+    responses |= {str(status): {"description": "It did not.", "content": error} for status in failures}
+    return {"summary": summary, "responses": responses}

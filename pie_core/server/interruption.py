@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While entered, the first signal calls `ask` in the event loop.
+    """While entered, the first signal calls `ask` with its number in the event loop.
 
     While `ask` is None there is nothing that could be ended in order (a model is being loaded by a thread that nobody
     can stop): then the first signal ends the process, with `early_code`. Signal handlers of Python's own, not of the
@@ -24,7 +24,7 @@ class Interruption:
     """
 
     def __init__(self, early_code: int) -> None:
-        self.ask: Callable[[], object] | None = None
+        self.ask: Callable[[int], object] | None = None
         self._early_code = early_code
         self._asked = False
         self._loop = asyncio.get_running_loop()
@@ -58,7 +58,7 @@ class Interruption:
         if self.ask is None:
             leave(self._early_code)
         self._asked = True
-        self._loop.call_soon_threadsafe(self.ask)
+        self._loop.call_soon_threadsafe(self.ask, number)
 
 
 def leave(code: int) -> NoReturn:

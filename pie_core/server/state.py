@@ -20,7 +20,8 @@ class ServerState:
         self.local = local  # nobody but this machine can connect
         self.uploaded = Uploads(_UPLOADED_BYTES)
         self.readers: set[str] = set()  # inferlets whose events a connection reads
-        self.stopping = asyncio.Event()
+        self.closing = asyncio.Event()  # nothing is launched any more; what runs may end
+        self.stopping = asyncio.Event()  # what still runs is stopped
         self.idle = asyncio.Event()
         self.idle.set()
         self._controller: Controller | None = None
@@ -29,7 +30,12 @@ class ServerState:
     @property
     def ready(self) -> bool:
         """Whether programs can be launched."""
-        return self._controller is not None and not self.stopping.is_set()
+        return self.loaded and not self.closing.is_set()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is there."""
+        return self._controller is not None
 
     @property
     def controller(self) -> Controller:
@@ -44,7 +50,7 @@ class ServerState:
 
     def check_accepting(self) -> None:
         """Raise `ResourceError` if nothing may be launched any more."""
-        if self.stopping.is_set():
+        if self.closing.is_set():
             raise ResourceError("the server shuts down and launches nothing any more")
 
     def installed_program(self, name: str) -> Program:

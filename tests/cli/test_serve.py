@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pie_core.client import SyncClient
-from pie_core.errors import ProtocolError, TerminatedError
+from pie_core.errors import ProtocolError, ResourceError, TerminatedError
 
 
 def test_a_served_program_runs_like_a_local_one(pie_core, programs):
@@ -66,7 +66,7 @@ def test_ps_lists_and_stop_stops(pie_core, programs):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_inferlets_tells_the_clients_and_ends_with_0(pie_core, programs, number):
-    with pie_core.serve() as (process, url), SyncClient(url) as client:
+    with pie_core.serve("--drain", 0) as (process, url), SyncClient(url) as client:
         inferlet = client.launch(programs / "forever.py")
         inferlet.receive()
         process.send_signal(number)
@@ -76,6 +76,34 @@ def test_a_signal_stops_the_inferlets_tells_the_clients_and_ends_with_0(pie_core
         assert process.returncode == 0
         with pytest.raises(ProtocolError, match="the server shuts down"):
             client.ping()
+
+
+def test_after_sigterm_what_runs_goes_on_to_its_end_and_nothing_else_is_launched(pie_core, programs):
+    with pie_core.serve("--drain", 60) as (process, url), SyncClient(url) as client:
+        inferlet = client.launch(programs / "echo.py")
+        process.send_signal(signal.SIGTERM)
+        while httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+            pass
+        with pytest.raises(ResourceError, match="the server shuts down and launches nothing any more"):
+            client.launch(programs / "echo.py")
+        inferlet.send("still here")
+        assert inferlet.receive() == "still here"
+        inferlet.send("bye")
+        assert inferlet.result() == "done"
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert [e["inferlets"] for e in map(json.loads, errors.splitlines()) if e["event"] == "server.draining"] == [1]
+
+
+def test_a_program_that_does_not_end_is_stopped_when_the_time_is_over(pie_core, programs):
+    with pie_core.serve("--drain", 0.2) as (process, url), SyncClient(url) as client:
+        inferlet = client.launch(programs / "forever.py")
+        inferlet.receive()
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(TerminatedError, match="the server shuts down"):
+            inferlet.result()
+        process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 def test_a_second_signal_ends_at_once(pie_core, programs):

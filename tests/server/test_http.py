@@ -32,7 +32,7 @@ def test_health_models_and_plugins_are_shown(with_server):
     async def test(server, http):
         assert (await http.get("/livez")).json() == {"status": "alive"}
         assert (await http.get("/readyz")).json() == {"status": "ready", "models": ["fake"]}
-        (model,) = (await http.get("/v1/models")).json()["models"]
+        (model,) = (await http.get("/v1/facts")).json()["models"]
         assert model["info"]["name"] == "fake"
         assert model["pools"]["kvpage"] == {"free": 64, "capacity": 64}
         assert "forward" in model["traits"]
@@ -138,7 +138,7 @@ def test_while_the_model_loads_the_server_is_alive_but_not_ready(tmp_path):
 
     async def look(http, url):
         assert (await http.get("/livez")).status_code == 200
-        for path in ("/readyz", "/v1/models", "/v1/inferlets"):
+        for path in ("/readyz", "/v1/facts", "/v1/inferlets"):
             response = await http.get(path)
             assert response.status_code == 503
             assert "still being loaded" in response.json()["error"]["message"]

@@ -301,14 +301,14 @@ def test_a_server_that_stops_tells_every_client_how_its_inferlets_ended(with_ser
     assert received[1] == (1001, "the server shuts down")
 
 
-def test_nothing_is_launched_on_a_server_that_stops(with_server):
+def test_nothing_is_launched_on_a_server_that_stops_and_what_runs_is_still_talked_to(with_server):
     async def test(server):
         async with server.raw() as raw:
-            await raw.ask(type="ping", request=1)
-            server.state.stopping.set()
-            await raw.send(type="launch", request=2, name="late", source="async def main(): pass")
-            with pytest.raises(ConnectionClosed):
-                while (await raw.receive())["code"] == "resource":
-                    pass
+            instance = await raw.launch("echo")
+            server.state.closing.set()
+            refused = await raw.ask(type="launch", request=2, name="late", source="async def main(): pass")
+            assert (refused["code"], "shuts down" in refused["message"]) == ("resource", True)
+            assert (await raw.ask(type="deliver", request=3, id=instance, text="still?"))["type"] == "done"
+            assert (await raw.receive())["event"] == {"type": "message", "text": "still?"}
 
     with_server(test)

@@ -1,0 +1,168 @@
+"""For packages that bring HTTP routes (group `pie_core.routes`): what they register, and what they may do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pie_core.application.capabilities import Capabilities
+from pie_core.application.events import Event
+from pie_core.application.inferlet import Inferlet
+from pie_core.application.program import Program
+from pie_core.errors import PluginError
+from pie_core.loaded import LoadedModel
+from pie_core.plugins import Plugin, Selection, discover, load, select
+from pie_core.server.events import events_of
+from pie_core.server.state import ServerState
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_GONE = "its client has disconnected"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address. `operation` describes it in the terms of OpenAPI 3.1 (an Operation Object)."""
+
+    method: str
+    path: str  # as Starlette writes it, such as "/v1/things/{name}"
+    answer: Callable[[Request], Awaitable[Response]]
+    operation: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What a package adds to a server. `schemas`: the components that its operations refer to, by name."""
+
+    routes: Sequence[Route]
+    schemas: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RoutesSpec:
+    """What the hook registers. `build` is called once for each server, before its model is loaded."""
+
+    name: str
+    build: Callable[[Gate], Routes]
+
+
+class Gate:
+    """What routes may do: launch inferlets as the user of a request, and add metrics to those of the server."""
+
+    def __init__(self, state: ServerState, metrics: CollectorRegistry) -> None:
+        self._state = state
+        self.metrics = metrics
+
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """What is served, by name. Raises `ResourceError` while the model loads."""
+        return self._state.controller.models
+
+    @property
+    def largest_body(self) -> int:
+        """Bytes of a request that a program could take."""
+        return self._state.controller.application.limits.message_bytes
+
+    async def launch(self, request: Request, program: Program, arguments: Sequence[str] = ()) -> Run:
+        """Start a program as the user of a request, without any capability. Raises `PieError`."""
+        self._state.check_accepting()
+        application = self._state.controller.application
+        inferlet = await application.launch(program, arguments, capabilities=Capabilities())
+        return Run(inferlet, lambda why: application.stop(inferlet, why))
+
+
+class Run:
+    """An inferlet that was launched for a request, which must `stop` it when it is done with it."""
+
+    def __init__(self, inferlet: Inferlet, stop: Callable[[str], None]) -> None:
+        self._inferlet = inferlet
+        self._stop = stop
+
+    def events(self) -> AsyncIterator[Event]:
+        """What comes from now on; the last one is `Ended`."""
+        return events_of(self._inferlet)
+
+    def stop(self, why: str = _GONE) -> None:
+        """End it, if it still runs."""
+        if self._inferlet.outcome is None:
+            self._stop(why)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events about a run, which is stopped when all was sent or the client has gone."""
+
+    def __init__(self, run: Run, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-cache"}, media_type="text/event-stream")
+        self._run = run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._run.stop()
+
+
+async def attended(request: Request, answer: Awaitable[T]) -> T:
+    """The answer, as long as the client waits for it. The body must have been read.
+
+    Raises `ClientDisconnect` if the client has gone; `answer` is cancelled then.
+    """
+    work = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return await work
+    finally:
+        gone.cancel()
+        work.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def load_routes(selection: Selection, gate: Gate, core: Routes) -> list[Routes]:
+    """The core's, and those of every installed package.
+
+    One that fails, or wants an address that somebody else has, is a warning: the server does without its routes.
+    """
+    loaded = [core]
+    owners = dict.fromkeys(_addresses(core), "pie-core")
+    for plugin in select(discover("routes"), selection):
+        try:
+            routes = _build(plugin, gate)
+            if taken := [address for address in _addresses(routes) if address in owners]:
+                raise PluginError(f"{plugin}: {owners[taken[0]]} answers {taken[0]} already")
+        except PluginError as error:
+            log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
+        else:
+            loaded.append(routes)
+            owners |= dict.fromkeys(_addresses(routes), plugin.package)
+    return loaded
+
+
+def _addresses(routes: Routes) -> list[str]:
+    return [f"{route.method} {route.path}" for route in routes.routes]
+
+
+def _build(plugin: Plugin, gate: Gate) -> Routes:
+    spec = load(plugin)
+    if not isinstance(spec, RoutesSpec):
+        raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a RoutesSpec")
+    try:
+        return spec.build(gate)
+    except Exception as error:
+        raise PluginError(f"{plugin} cannot build its routes: {type(error).__name__}: {error}") from error
