@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,15 +12,27 @@ from inferlet.errors import PieError
 IMAGE_MARK = "\ue000"  # of the private area; a text has no use for it
 
 
-def render_chat(template: str, messages: Sequence[dict[str, Any]], add_generation_prompt: bool = True) -> str:
-    """The text of a conversation, as transformers' `apply_chat_template` renders it."""
+def render_chat(
+    template: str,
+    messages: Sequence[dict[str, Any]],
+    add_generation_prompt: bool = True,
+    tools: Sequence[dict[str, Any]] | None = None,
+) -> str:
+    """The text of a conversation, as transformers' `apply_chat_template` renders it.
+
+    tools: descriptions of functions, for templates that know of tools.
+    """
     from jinja2.exceptions import TemplateError
 
     if not template:
         raise PieError("this model has no chat template; use plain text with `fill`")
     try:
         text: str = _compiled(template).render(
-            messages=messages, add_generation_prompt=add_generation_prompt, bos_token="", eos_token=""
+            messages=messages,
+            add_generation_prompt=add_generation_prompt,
+            tools=list(tools) if tools else None,
+            bos_token="",
+            eos_token="",
         )
     except TemplateError as error:
         raise PieError(f"the model's chat template does not take this conversation: {error}") from error
@@ -56,6 +69,12 @@ def _compiled(template: str) -> Any:
     def refuse(message: str) -> Any:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    def to_json(value: Any, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     environment.globals["raise_exception"] = refuse
+    environment.filters["tojson"] = to_json  # Jinja's own is for HTML, and escapes
     return environment.from_string(template)
