@@ -57,7 +57,7 @@ def time_help(rounds: int = 5) -> float:
 
 
 @contextmanager
-def serving() -> Iterator[tuple[psutil.Process, str, float]]:
+def serving(*options: str) -> Iterator[tuple[psutil.Process, str, float]]:
     """A server on a free port: its process, URL, and seconds from start to ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ def serving() -> Iterator[tuple[psutil.Process, str, float]]:
     url = f"http://127.0.0.1:{port}"
     started = time.perf_counter()
     process = subprocess.Popen(
-        pie_core("serve", "--port", str(port), "--log-level", "error"), stdout=subprocess.DEVNULL
+        pie_core("serve", "--port", str(port), "--log-level", "error", *options), stdout=subprocess.DEVNULL
     )
     try:
         while not ready(url):
