@@ -124,7 +124,10 @@ class Command(Call):
 
     @property
     def weight(self) -> int:
-        """Size for the batch limit, in the backend's unit (tokens for forward, rows for the rest)."""
+        """Size for the batch limit, in the backend's unit (tokens for forward, rows for the rest).
+
+        Of a `stepwise` command that has ended: what it has done.
+        """
         return 1
 
     def prepare(self, model: ModelInfo) -> None:

@@ -130,7 +130,10 @@ class Bench:
     @property
     def forwards(self) -> CallCounters:
         """What our server has run so far: `weight` is tokens, `batches` are steps."""
-        return self._loaded.layer.statistics.calls.get("forward", CallCounters())
+        calls = self._loaded.layer.statistics.calls
+        both = [calls.get(name, CallCounters()) for name in ("forward", "decode")]
+        totals = {name: sum(getattr(one, name) for one in both) for name in ("batches", "commands", "weight")}
+        return CallCounters(**totals)
 
     @property
     def _loaded(self) -> LoadedModel:

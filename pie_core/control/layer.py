@@ -323,6 +323,7 @@ class ControlLayer:
         self._enqueued_at_last_look = -1
         for submission, result, error in ended:
             self._conclude(submission, result, error)
+            self.statistics.concluded(submission)
         self.memory.grant()
         self._look()
 

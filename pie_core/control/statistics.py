@@ -31,7 +31,11 @@ class Histogram:
 
 @dataclass
 class CallCounters:
-    """Totals of one kind of command since start. Times in seconds."""
+    """Totals of one kind of command since start. Times in seconds.
+
+    Of a kind that runs in steps, batches are steps of the device, and weight is what the commands that have ended have
+    done; there are no sizes.
+    """
 
     batches: int = 0
     commands: int = 0
@@ -39,6 +43,8 @@ class CallCounters:
     waited_s: float = 0.0
     sizes: Histogram = field(default_factory=lambda: Histogram(SIZES))  # commands of a batch
     waits_s: Histogram = field(default_factory=lambda: Histogram(WAITS_S))  # of a command, from enqueued to launched
+
+    shares: float = 0.0  # of steps, see `Entry.share`
 
     @property
     def mean_batch(self) -> float:
@@ -62,14 +68,22 @@ class Statistics:
             counters = self.calls.get(name)
             if counters is None:
                 counters = self.calls[name] = CallCounters()
-            counters.batches += 1
             counters.commands += len(batch.entries)
-            counters.sizes.add(len(batch.entries))
+            if not batch.kind.stepwise:
+                counters.batches += 1
+                counters.sizes.add(len(batch.entries))
+                counters.weight += sum(submission.weight for submission in batch.entries)
             for submission in batch.entries:
-                counters.weight += submission.weight
                 waited = wave.launched_at - submission.enqueued_at
                 counters.waited_s += waited
                 counters.waits_s.add(waited)
+
+    def concluded(self, submission: Any) -> None:
+        """A command that ran in steps has ended."""
+        counters = self.calls[submission.command.signature().name]
+        counters.shares += submission.share
+        counters.batches = round(counters.shares)
+        counters.weight += submission.command.weight
 
     def worked(self, submission: Any, now: float) -> None:
         """A command of the host has run, alone."""

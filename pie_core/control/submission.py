@@ -64,6 +64,7 @@ class Submission(Node):
         "queue",
         "running",
         "seq",
+        "share",
         "stopped",
         "ticket",
         "weight",
@@ -89,6 +90,7 @@ class Submission(Node):
         self.done = False
         self.running = False
         self.stopped = False
+        self.share = 0.0
         self.error: PieError | None = None
 
     @property

@@ -64,6 +64,7 @@ class Transfer:
     writes: Sequence[Resource]
     enqueued_at: float
     stopped: bool = False
+    share: float = 0.0
 
     @property
     def weight(self) -> int:

@@ -49,6 +49,7 @@ class Stepping:
             left = []
             outcomes = run_together(self._routes[kind], [entry.command for entry in going]) if going else []
             for entry, (result, error) in zip(going, outcomes, strict=True):
+                entry.share += 1 / len(going)
                 if error is None and result is UNFINISHED:
                     left.append(entry)
                 else:

@@ -12,12 +12,17 @@ from pie_core.resource import Resource
 
 
 class Entry(Protocol):
-    """One command of a batch, with the resources it touches. stopped: if it runs in steps, it is not to go on."""
+    """One command of a batch, with the resources it touches.
+
+    If it runs in steps: stopped, whether it is not to go on; share, of each step that it took part in, one divided by
+    how many did.
+    """
 
     command: Command
     reads: Sequence[Resource]
     writes: Sequence[Resource]
     stopped: bool
+    share: float
 
 
 E = TypeVar("E", bound=Entry)

@@ -31,7 +31,7 @@ class Look(Command):
 
 
 class Entry:
-    stopped = False
+    stopped, share = False, 0.0
 
     def __init__(self, command, reads=(), writes=()):
         self.command, self.reads, self.writes = command, reads, writes

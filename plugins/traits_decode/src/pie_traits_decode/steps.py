@@ -72,6 +72,7 @@ class Decode(Command):
     live: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its visible slots
     slots: Planned[tuple[tuple[int, int], ...]] = ()  # for each token that may be run: (place of the page in okv, slot)
     start: Planned[int] = 0  # where the first token that is run goes
+    ran: Planned[int | None] = None  # how many tokens were run, once it has ended
     state: Planned[Any] = None  # the handler's, between steps
 
     def prepare(self, model: ModelInfo) -> None:
@@ -92,9 +93,13 @@ class Decode(Command):
         if runs:
             self.oemb[0].position = None
 
+    @property
+    def weight(self) -> int:
+        return 1 if self.ran is None else self.ran
+
     def conclude(self, result: Any) -> None:
         """See `Command.conclude`. The slots of what was run are used now."""
-        run = 0 if result is None else len(result) - (self.first is None)
+        run = self.ran = 0 if result is None else len(result) - (self.first is None)
         for place, page in enumerate(self.okv):
             offsets = [slot for at, slot in self.slots if at == place]
             page.fill_reserved(offsets, max(0, min(len(offsets), run)))
