@@ -147,6 +147,7 @@ class Realization:
     stages: dict[type[Command], StageMethod] = field(default_factory=dict)  # of commands that are staged
     capacity: dict[type[Resource], int] = field(default_factory=dict)  # the backend's pools and those of the host
     closers: list[Callable[[], object]] = field(default_factory=list)  # of handlers that hold something
+    cold: dict[str, Callable[[], object]] = field(default_factory=dict)  # by trait: `warm_up`s still to be called
 
     def close(self) -> None:
         """Have the handlers let go of what they hold."""
@@ -283,6 +284,8 @@ def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
     realization.capacity |= {kind: kind.capacity for kind in trait.resources if issubclass(kind, HostResource)}
     if callable(close := getattr(handler, "close", None)):
         realization.closers.append(close)
+    if callable(warm_up := getattr(handler, "warm_up", None)):
+        realization.cold[trait.name] = warm_up
     for call in trait.calls:
         name = call.signature().name
         realization.calls[name] = call

@@ -25,6 +25,7 @@ from pie_core.application.services import Services
 from pie_core.application.sizes import check_sizes
 from pie_core.application.tally import Tally
 from pie_core.application.tier import Prepared, Tier
+from pie_core.application.warming import warm_up
 from pie_core.control.exports import ExportLimits
 from pie_core.control.space import Space
 from pie_core.errors import ArgumentError, PieError, ProgramError, ResourceError, TerminatedError, TraitError, nearest
@@ -126,9 +127,11 @@ class Application:
         tier = self._tier_of(outbox)
         prepared = await tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
+        for model in list(self.models.values()):
+            await warm_up(model.realization, _needed_traits(prepared, model), f"program {program.name!r}")
         manifest = prepared.manifest
         if parent is not None:
-            parent.check_running()  # it may have ended while its child was prepared
+            parent.check_running()  # it may have ended while its child was made ready
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
         self._check_room(size, parent)  # others may have come meanwhile
         inferlet = Inferlet(
@@ -278,9 +281,7 @@ class Application:
         """Refuse a program that no loaded model can serve, in one message."""
         first: TraitError | None = None
         for model in self.models.values():
-            owners = {call: trait.name for trait in model.known_traits for call in trait.signatures}
-            called = {owners[call] for call in program.calls if call in owners}
-            needed = {*program.traits, *program.manifest.traits, *called}
+            needed = _needed_traits(program, model)
             try:
                 model.realization.require(sorted(needed), f"program {name!r}", model.info.name)
                 return
@@ -288,3 +289,10 @@ class Application:
                 first = first or error
         if first is not None:
             raise first
+
+
+def _needed_traits(program: Prepared, model: LoadedModel) -> set[str]:
+    """What a program names, imports as a component, or has the calls of in its source."""
+    owners = {call: trait.name for trait in model.known_traits for call in trait.signatures}
+    called = {owners[call] for call in program.calls if call in owners}
+    return {*program.traits, *program.manifest.traits, *called}

@@ -162,7 +162,9 @@ class HandlerSpec:
     loaded backend, or for backend `ANY` a `Foundation`, and returns the handler; it raises `UnsupportedError` if this
     model cannot have the trait, which is then simply not among its `available_traits` (the reason is kept for the
     message to a program that asks). A handler that holds something (a process, say) has a `close()`, called once, when
-    the device has stopped and the backend is still there.
+    the device has stopped and the backend is still there. One that puts off what not every server needs has a
+    `warm_up()`: called on a thread of the host before the first program that needs the trait begins, by several such
+    programs at once if need be, and again if it raised, which refused the program.
     """
 
     trait: str

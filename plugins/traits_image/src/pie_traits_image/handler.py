@@ -19,6 +19,10 @@ class InputImageHandler:
             raise UnsupportedError("this backend has nothing to see images with (no `open_vision`)")
         self._vision = backend.open_vision()
 
+    def warm_up(self) -> None:
+        """Open the model's eyes."""
+        self._vision.open()
+
     # on the control thread
 
     def num_embs_needed(self, query: NumEmbsNeeded) -> int:

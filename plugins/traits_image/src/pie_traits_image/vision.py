@@ -35,6 +35,13 @@ class Vision(Protocol):
 
     limits: ImageLimits
 
+    def open(self) -> object:
+        """Do what was put off until there are images, such as reading the tower; nothing if that is done.
+
+        On a thread of the host, by several at once, before a program that names the trait begins. It may take seconds.
+        Raises `PieError`: the program does not begin then, and the next one tries again.
+        """
+
     def measure(self, width: int, height: int) -> Extent:
         """What an image of so many pixels takes. Quick; any thread. Raises `ArgumentError` if the family refuses it."""
 

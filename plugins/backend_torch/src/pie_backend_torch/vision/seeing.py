@@ -42,9 +42,9 @@ class Prepared(NamedTuple):
 
 
 class TorchVision:
-    """Sees through a family, opened when the first image is measured: a server of texts never pays for its tower.
+    """Sees through a family, opened for the first program with images: a server of texts never pays for its tower.
 
-    open_eyes: reads the tower; what it raises, the call that was first raises. write: puts vectors [n, hidden] into
+    open_eyes: reads the tower. write: puts vectors [n, hidden] into
     rows of the Embed pool, with where they stand (`TorchBackend.write_image`).
     """
 

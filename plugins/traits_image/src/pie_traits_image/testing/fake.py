@@ -19,6 +19,9 @@ class FakeVision:
         self.seen = 0
         self._embeds = embeds
 
+    def open(self) -> None:
+        """There is nothing to read."""
+
     def measure(self, width: int, height: int) -> Extent:
         """A patch each, and one more."""
         count = -(-width // SIDE) * -(-height // SIDE) + 1
