@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pie_traits_decode.decode import Sample
+from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_traits_text.output_text import Dist, GetNextDist
 
 from pie_core.application.program import find_program
-from pie_core.control.statistics import CallCounters
 from pie_core.controller import Controller, Settings
 from pie_core.loaded import LoadedModel
 from pie_core.resource import KvPage
@@ -25,11 +25,14 @@ OPTIONS = {"dtype": "float32", "pages": "512", "embeds": "4096"}
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took. tokens: run through forward. steps: forward batches. forwards: forward commands."""
+    """What one run took. tokens: run through the model. steps: passes over it. forwards: what was together in them.
 
-    tokens: int
-    steps: int
-    forwards: int
+    The steps of `decode` are passes like those that a program asks for one by one.
+    """
+
+    tokens: int = 0
+    steps: int = 0
+    forwards: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,10 @@ async def run_on(
     """
     path = Path(find_program(program).filename) if isinstance(program, str) else program
     (model,) = controller.models.values()
-    before = replace(_forwards(model))
-    outcome = await run_inferlet(path, arguments, models=controller.models, **given)
-    await _freed(model, pages_kept)
-    after = _forwards(model)
-    tokens, steps = after.weight - before.weight, after.batches - before.batches
-    return Ran(outcome, Cost(tokens, steps, after.commands - before.commands))
+    with _counting(model) as passes:
+        outcome = await run_inferlet(path, arguments, models=controller.models, **given)
+        await _freed(model, pages_kept)
+    return Ran(outcome, Cost(sum(map(sum, passes)), len(passes), sum(map(len, passes))))
 
 
 def run(program: str | Path, *arguments: str, pages_kept: int = 0, model: str = "pico", **given: Any) -> Ran:
@@ -132,8 +133,26 @@ def _by_token(dist: Dist) -> torch.Tensor:
     return probs
 
 
-def _forwards(model: LoadedModel) -> CallCounters:
-    return model.layer.statistics.calls.get("forward", CallCounters())
+@contextmanager
+def _counting(model: LoadedModel) -> Iterator[list[list[int]]]:
+    """Each pass over the model meanwhile: of what was together in it, the tokens.
+
+    Seen at the handler of `forward`, for that of `decode` runs its steps through it.
+    """
+    routes, passes = model.realization.routes, list[list[int]]()
+    forward = routes[Forward]
+    handler: Any = forward.__self__  # type: ignore[attr-defined]
+
+    def counted(batch: Sequence[Forward | ForwardWithAdapter]) -> Sequence[Any] | None:
+        passes.append([len(command.iemb) for command in batch])
+        return forward(batch)
+
+    handler.forward = routes[Forward] = counted
+    try:
+        yield passes
+    finally:
+        del handler.forward
+        routes[Forward] = forward
 
 
 async def _freed(model: LoadedModel, pages_kept: int) -> None:
