@@ -98,8 +98,10 @@ def test_the_tree_is_that_of_the_same_search_written_with_transformers(
 
 
 def test_a_wider_search_finds_what_a_chain_of_thought_misses() -> None:
-    assert run("tree_of_thought", "--breadth", "1").output.endswith("\nNo way found.\n")
-    assert run("tree_of_thought", "--breadth", "3").output.endswith("\nSolved: 5 - 1 = 4, 4 + 4 = 8, 3 * 8 = 24\n")
+    """The model is `sure` of 2 3 17, wrongly: a chain of thought ends there, a wider search finds 6 8 9 beside it."""
+    puzzle = ("tree_of_thought", "--numbers", "2 3 8 9", "--breadth")
+    assert run(*puzzle, "1").output.endswith("\nNo way found.\n")
+    assert run(*puzzle, "3").output.endswith("\nSolved: 2 * 3 = 6, 9 - 6 = 3, 3 * 8 = 24\n")
 
 
 @pytest.mark.parametrize(
