@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pie_traits_decode.decode import Sample
 from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_traits_text.output_text import Dist, GetNextDist
 
@@ -97,22 +96,21 @@ def watching(controller: Controller) -> Iterator[list[Look]]:
     """All distributions that programs are told meanwhile, or that tokens are drawn from for them, in order."""
     (model,) = controller.models.values()
     routes, looks = model.realization.routes, list[Look]()
-    usual = {kind: routes[kind] for kind in (GetNextDist, Sample)}
+    usual = routes[GetNextDist]
+    handler: Any = usual.__self__  # type: ignore[attr-defined]  # which the handler of `decode` asks, too
 
-    def watch(kind: type[GetNextDist] | type[Sample]) -> Callable[[Sequence[Any]], Sequence[Any] | None]:
-        def watched(batch: Sequence[Any]) -> Sequence[Any] | None:
-            held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
-            whole = usual[GetNextDist]([GetNextDist(command.emb, None) for command in batch])
-            looks.extend(Look(_by_token(dist), held) for dist in whole or ())
-            return usual[kind](batch)
+    def watched(batch: Sequence[GetNextDist]) -> Sequence[Any] | None:
+        held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
+        whole = usual([GetNextDist(command.emb, None) for command in batch])
+        looks.extend(Look(_by_token(dist), held) for dist in whole or ())
+        return usual(batch)
 
-        return watched
-
-    routes.update({kind: watch(kind) for kind in usual})
+    handler.get_next_dist = routes[GetNextDist] = watched
     try:
         yield looks
     finally:
-        routes.update(usual)
+        del handler.get_next_dist
+        routes[GetNextDist] = usual
 
 
 def assert_told(looks: Sequence[Look], logits: torch.Tensor, tolerance: float = 1e-3) -> None:
