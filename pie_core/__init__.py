@@ -1,6 +1,6 @@
 """pie-core: serve programs, not prompts. What a plugin author needs; importing it loads no backend and no model."""
 
-from pie_core.command import Call, Command, ControlCall, Planned, Query, Reads, Writes
+from pie_core.command import UNFINISHED, Call, Command, ControlCall, Planned, Query, Reads, Writes
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.policy import PolicySpec
@@ -25,7 +25,6 @@ from pie_core.errors import (
 )
 from pie_core.hookspecs import hookimpl
 from pie_core.inference.backend import ANY, Backend, BackendSpec, Foundation, HandlerSpec, Progress, Swapper
-from pie_core.inference.stepping import UNFINISHED
 from pie_core.model import ModelInfo, ModelSpec
 from pie_core.resource import Embed, HostResource, KvPage, Resource
 from pie_core.schema import S32, U32, U64, F32Array, Handles, Mask, U32Array

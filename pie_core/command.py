@@ -18,7 +18,8 @@ import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 
@@ -42,6 +43,14 @@ class _Plan:
 Reads = Annotated[tuple[R, ...], Access.READ]
 Writes = Annotated[tuple[R, ...], Access.WRITE]
 Planned = Annotated[T, _Plan()]
+
+
+class _Unfinished(Enum):
+    UNFINISHED = "unfinished"
+
+
+UNFINISHED: Final[Literal[_Unfinished.UNFINISHED]] = _Unfinished.UNFINISHED
+"""What a handler gives instead of a result for a command that has not ended with this step (`Command.stepwise`)."""
 
 Target = Literal["queue", "model", "none"]
 Place = Literal["device", "host"]

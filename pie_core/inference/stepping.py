@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any
 
-from pie_core.command import Command
+from pie_core.command import UNFINISHED, Command
 from pie_core.errors import PieError
 from pie_core.inference.running import Route, run_together
 from pie_core.inference.wave import Entry
-
-
-class _Unfinished(Enum):
-    UNFINISHED = "unfinished"
-
-
-UNFINISHED: Final[Literal[_Unfinished.UNFINISHED]] = _Unfinished.UNFINISHED
-"""Instead of a result: the command has not ended with this step."""
 
 Conclusion = tuple[Any, Any, PieError | None]
 """An entry of a wave, with its result or its error."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pie_core.command import Command, Planned, Reads, Writes
+from pie_core.command import UNFINISHED, Command, Planned, Reads, Writes
 from pie_core.errors import ArgumentError, HandleError
 from pie_core.inference.backend import HandlerSpec
-from pie_core.inference.stepping import UNFINISHED
 from pie_core.model import ModelInfo
 from pie_core.resource import Embed, KvPage
 from pie_core.schema import U32
