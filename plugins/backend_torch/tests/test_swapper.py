@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from pie_core.resource import Embed, KvPage
@@ -40,7 +41,7 @@ def test_pages_come_back_to_other_places_unchanged_and_those_not_wanted_nowhere(
     backend.swapper.swap_in(KvPage, copy, [7, None, 0])
     assert same(pages(backend, 7), before[5]) and same(pages(backend, 0), before[3])
     assert all(same(pages(backend, index), before[index]) for index in range(1, 7))
-    assert all(tensor.device.type == "cpu" for tensor in copy)
+    assert all(tensor.device.type == "cpu" for tensor in copy.tensors)
 
 
 def test_embeds_come_back_and_the_bytes_are_counted(start: Any) -> None:
@@ -54,3 +55,18 @@ def test_embeds_come_back_and_the_bytes_are_counted(start: Any) -> None:
     assert torch.equal(backend.embeds[3:], kept[3:])
     assert backend.swapper.bytes_of[Embed] == kept[0].nbytes
     assert backend.swapper.bytes_of[KvPage] == sum(tensor.nbytes for tensor in pages(backend, 0))
+
+
+def test_what_the_host_knows_of_positions_moves_along(start: Any) -> None:
+    backend = start("llama", pages=8).backend
+    size, swapper = backend.pool.page_size, backend.swapper
+    before = swapper.swap_out(KvPage, [4])
+    ledger = backend.pool.keep_ledger()
+    ledger.write(np.arange(5 * size, 6 * size), np.arange(100, 100 + size))
+    copy = swapper.swap_out(KvPage, [3, 5])
+    ledger.write(np.arange(8 * size), np.arange(8 * size))
+    swapper.swap_in(KvPage, copy, [None, 7])
+    swapper.swap_in(KvPage, before, [2])  # of a time when nothing was known
+    whole = np.full(3, (1 << size) - 1)
+    bases, known = ledger.standing(np.array([7, 2, 6]), whole)
+    assert known.tolist() == [True, False, True] and bases[0] == 100 and bases[2] == 6 * size

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pie_backend_torch.ledger import Ledger
+from pie_backend_torch.upload import indices
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -29,7 +32,10 @@ class LayerShape:
 
 
 class KvPool:
-    """Keys and values of every layer, and the position each slot was written at."""
+    """Keys and values of every layer, and the position each slot was written at.
+
+    Whoever writes `positions` also tells the `ledger`, if there is one. (A pass's attention does that for its tokens.)
+    """
 
     def __init__(
         self, layers: Sequence[LayerShape], pages: int, page_size: int, dtype: torch.dtype, device: torch.device
@@ -43,6 +49,12 @@ class KvPool:
         self.values = [lazy_zeros((slots, layer.heads, layer.value_width), dtype, device) for layer in layers]
         self.positions = lazy_zeros((slots,), torch.int64, device)
         self.orders: Tensor | None = None  # of models in which positions do not tell who sees whom; see `places`
+        self.ledger: Ledger | None = None  # for attention that asks for it
+
+    def keep_ledger(self) -> Ledger:
+        """What the host knows of `positions`; nothing of those that were written before it was first asked for."""
+        self.ledger = self.ledger or Ledger(self.pages + 1, self.page_size)
+        return self.ledger
 
     def keep_orders(self) -> None:
         """From the first token on."""
@@ -59,10 +71,13 @@ class KvPool:
         self.keys[layer].index_copy_(0, slots, key[:count])
         self.values[layer].index_copy_(0, slots, value[:count])
 
-    def copy(self, source: Tensor, target: Tensor) -> None:
-        """Copy whole slots, `source[i]` to `target[i]` ([n] each): keys, values and positions. Overlaps read first."""
+    def copy(self, source: Sequence[int], target: Sequence[int]) -> None:
+        """Copy whole slots, `source[i]` to `target[i]`: keys, values and positions. Overlaps read first."""
+        slots = indices([source, target], self.positions.device)
         for tensor in self.tensors:
-            tensor.index_copy_(0, target, tensor.index_select(0, source))
+            tensor.index_copy_(0, slots[1], tensor.index_select(0, slots[0]))
+        if self.ledger is not None:
+            self.ledger.copy(source, target)
 
 
 def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from pie_traits_text.allocate import CopyKvpage
 
 from pie_backend_torch.backend import TorchBackend
-from pie_backend_torch.upload import indices
 
 
 class AllocateHandler:
@@ -28,5 +27,4 @@ class AllocateHandler:
                 source += range(first := page.index * size + command.src_start, first + length)
                 target += range(first := to.index * size + command.dst_start, first + length)
         if source:
-            slots = indices([source, target], pool.positions.device)
-            pool.copy(slots[0], slots[1])
+            pool.copy(source, target)
