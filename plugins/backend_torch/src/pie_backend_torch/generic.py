@@ -6,6 +6,7 @@ with its own stock attention (`selfcheck`): a family is either right or refused 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ from pie_backend_torch import paged
 from pie_backend_torch.adapters import Adapters
 from pie_backend_torch.checkpoint import Checkpoint
 from pie_backend_torch.families import check_family, position_limit
-from pie_backend_torch.kernels import Kernels
+from pie_backend_torch.flash.selfcheck import Asked
+from pie_backend_torch.kernels import Attention, Kernels
 from pie_backend_torch.packing import adaptable_layers, pack_linears, split_activations
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
@@ -24,7 +26,7 @@ from pie_backend_torch.selfcheck import Reference, check_against, take_reference
 from pie_backend_torch.silence import quiet
 from pie_backend_torch.step import Step
 from pie_backend_torch.torch_kernels import TorchKernels
-from pie_core.errors import CheckpointError, PieError, UnsupportedError
+from pie_core.errors import CheckpointError, ConfigError, PieError, UnsupportedError
 from pie_core.inference.backend import Progress
 
 log = structlog.get_logger(__name__)
@@ -35,12 +37,19 @@ class GenericDecoder:
 
     implementation = "generic"
 
-    def __init__(self, model: Any, layers: tuple[LayerShape, ...], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Any,
+        layers: tuple[LayerShape, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        attention: Attention,
+    ) -> None:
         text = model.config.get_text_config()
         self.vocab_size, self.hidden_size = int(text.vocab_size), int(text.hidden_size)
         self.max_position = position_limit(model.config)
         self.layers = layers
-        self.kernels: Kernels = TorchKernels()
+        self.kernels: Kernels = TorchKernels(attention)
         self.dtype, self.device = dtype, device
         base = getattr(model, model.base_model_prefix)
         self.seeing = base if hasattr(base, "get_image_features") else None
@@ -102,9 +111,17 @@ def decoder_of(model: Any) -> Any:
 
 
 def load_generic(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, adapters: Adapters, progress: Progress
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: torch.device,
+    adapters: Adapters,
+    progress: Progress,
+    choose: Callable[[Sequence[Asked]], Attention],
 ) -> GenericDecoder:
-    """Read a checkpoint by transformers. Raises `CheckpointError` or `UnsupportedError`."""
+    """Read a checkpoint by transformers. Raises `CheckpointError`, `UnsupportedError`, and what `choose` raises.
+
+    choose: the attention for layers that ask for this.
+    """
     where = str(checkpoint.path)
     with quiet():
         model = _read_model(checkpoint, dtype, progress)
@@ -112,15 +129,15 @@ def load_generic(
     progress("check", None)
     try:
         paged.register()
-        layers, called = _probe(model, device)
+        layers, asked, called = _probe(model, device)
         adapters.check(adaptable_layers(model, called))
         packed = pack_linears(model, called)
         if device.type == "cpu":
             split_activations(model, called)
         reference = take_reference(model, decoder_of(model), device)
         adapters.on_modules(model)
-        decoder = _decoder(model, layers, dtype, device, reference)
-    except CheckpointError:
+        decoder = _decoder(model, layers, dtype, device, choose(asked), reference)
+    except (CheckpointError, ConfigError):
         raise
     except PieError as error:
         raise UnsupportedError(f"{where}: a {model.config.model_type} model cannot be served: {error}") from error
@@ -129,10 +146,15 @@ def load_generic(
 
 
 def _decoder(
-    model: Any, layers: tuple[LayerShape, ...], dtype: torch.dtype, device: torch.device, reference: Reference
+    model: Any,
+    layers: tuple[LayerShape, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: Attention,
+    reference: Reference,
 ) -> GenericDecoder:
     decoder_of(model).set_attn_implementation(paged.NAME)  # towers keep theirs
-    decoder = GenericDecoder(model, layers, dtype, device)
+    decoder = GenericDecoder(model, layers, dtype, device, attention)
     check_against(reference, decoder)
     return decoder
 
@@ -173,8 +195,8 @@ def _check_report(report: dict[str, Any], where: str) -> None:
         )
 
 
-def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], dict[nn.Module, int]]:
-    """What every layer keeps, and which modules are called, with how many rows, seen by running one token."""
+def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], list[Asked], dict[nn.Module, int]]:
+    """What every layer keeps and asks for, and which modules are called, with how many rows; by running a token."""
     recorder = paged.Recorder()
     called: dict[nn.Module, int] = {}
 
@@ -198,7 +220,7 @@ def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], di
     head = model.get_output_embeddings()
     if head is not None:
         called[head] = 0  # the scores' pass is no forward pass
-    return _layers(recorder, int(model.config.get_text_config().num_hidden_layers)), called
+    return _layers(recorder, int(model.config.get_text_config().num_hidden_layers)), recorder.asked, called
 
 
 def _layers(recorder: paged.Recorder, count: int) -> tuple[LayerShape, ...]:

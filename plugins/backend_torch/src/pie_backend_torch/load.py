@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,17 +22,19 @@ from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_attention_by_shape, choose_device, choose_dtype
-from pie_backend_torch.kernels import Kernels, Recipe
+from pie_backend_torch.flash.choice import choose_attention
+from pie_backend_torch.flash.selfcheck import Asked
+from pie_backend_torch.kernels import Attention, Kernels, Recipe
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.options import TorchOptions, check_options
 from pie_backend_torch.pool import token_bytes
 from pie_backend_torch.text_part import text_part
 from pie_backend_torch.tokenizer import Tokenizer, bos_token, eos_tokens, open_tokenizer, prompt_template
-from pie_backend_torch.torch_kernels import TORCH
+from pie_backend_torch.torch_kernels import torch_recipe
 from pie_backend_torch.vision.opening import Sight
 from pie_backend_torch.vision.seeing import Limits
-from pie_core.errors import CheckpointError, UnsupportedError
+from pie_core.errors import CheckpointError, ConfigError, UnsupportedError
 from pie_core.inference.backend import Progress
 from pie_core.model import ModelInfo, ModelSpec
 
@@ -41,8 +43,13 @@ log = structlog.get_logger(__name__)
 INSTEAD = "use --backend torch"
 
 
-def load_backend(spec: ModelSpec, options: TorchOptions, progress: Progress, recipe: Recipe = TORCH) -> TorchBackend:
+def load_backend(
+    spec: ModelSpec, options: TorchOptions, progress: Progress, recipe: Recipe | None = None
+) -> TorchBackend:
     """The backend of `BackendSpec.load`; see there for what it raises. `recipe` makes another backend of this one."""
+    if recipe is not None and options.attention != "auto":
+        raise ConfigError(f"{recipe.name}: it brings its own attention; leave attention={options.attention} out")
+    recipe = recipe or torch_recipe(options.attention)
     name = recipe.name
     check_options(options, name)
     choose_kernels_by_shape()
@@ -112,7 +119,10 @@ def _read_decoder(
         return _read_lean(text, config, dtype, device, adapters, progress, kernels)
     from pie_backend_torch.generic import load_generic
 
-    return load_generic(checkpoint, dtype, device, adapters, progress)
+    def choose(asked: Sequence[Asked]) -> Attention:
+        return choose_attention(options.attention, asked, dtype, device, options.page_size)
+
+    return load_generic(checkpoint, dtype, device, adapters, progress, choose)
 
 
 def _read_lean(

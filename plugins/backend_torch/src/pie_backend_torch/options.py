@@ -8,6 +8,7 @@ from pie_core.errors import ConfigError, nearest
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 IMPLEMENTATIONS = ("auto", "lean", "generic")
+ATTENTIONS = ("auto", "flashinfer", "sdpa")
 PAGE_SIZES = (8, 16, 32)
 
 
@@ -24,6 +25,8 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     embeds: Embeds in the pool.
     max_batch_tokens: the most tokens of one forward batch; a longer single call still runs, alone.
     implementation: lean (hand-written, Llama family), generic (any transformers decoder) or auto.
+    attention: flashinfer, sdpa (torch's own), or auto: FlashInfer on a GPU where it is installed and takes the model.
+        The log says which and why.
     adapters: LoRA adapters that programs may choose (PEFT directories with safetensors), as DIRECTORY or NAME=DIRECTORY
         between commas; without a name the directory's own counts.
     image_bytes: the largest image file that is taken.
@@ -39,6 +42,7 @@ class TorchOptions(msgspec.Struct, frozen=True, kw_only=True):
     embeds: int = 16384
     max_batch_tokens: int = 2048
     implementation: str = "auto"
+    attention: str = "auto"
     adapters: str = ""
     image_bytes: int = 8 << 20
     image_pixels: int = 50_000_000
@@ -48,6 +52,7 @@ def check_options(options: TorchOptions, backend: str) -> None:
     """Raise `ConfigError` with backend, option, value and what is allowed. Devices are checked where torch is."""
     _one_of(backend, "dtype", options.dtype, DTYPES)
     _one_of(backend, "implementation", options.implementation, IMPLEMENTATIONS)
+    _one_of(backend, "attention", options.attention, ATTENTIONS)
     if options.page_size not in PAGE_SIZES:
         raise ConfigError(f"{backend}: page_size is {options.page_size}; a KvPage has 8, 16 or 32 slots")
     if not 0.0 < options.memory <= 1.0:

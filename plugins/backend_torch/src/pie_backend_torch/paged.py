@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.attention import attend
+from pie_backend_torch.flash.selfcheck import Asked
 from pie_backend_torch.kernels import Flavour
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Step
@@ -41,13 +42,17 @@ def over_pool(step: Step, pool: KvPool) -> Attention:
 
 
 class Recorder:
-    """Stands in for the attention to learn what each layer keeps; its output is zeros."""
+    """Stands in for the attention to learn what each layer keeps and asks for; its output is zeros."""
 
     def __init__(self) -> None:
         self.shapes: dict[int, LayerShape] = {}
+        self.asked: list[Asked] = []
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour) -> Tensor:
         self.shapes[layer] = LayerShape(key.shape[1], key.shape[2], value.shape[2])
+        asked = Asked(query.shape[1], self.shapes[layer], flavour)
+        if flavour.sinks is not None or asked not in self.asked:  # tensors are not compared
+            self.asked.append(asked)
         return query.new_zeros(query.shape[0], query.shape[1], value.shape[2])
 
 

@@ -10,10 +10,12 @@ from torch.nn import functional
 
 from pie_backend_torch.ahead.drawing import How, draw
 from pie_backend_torch.attention import GroupedAttention
-from pie_backend_torch.kernels import Attention, Gated, Kernels, Recipe, Turning
+from pie_backend_torch.flash.choice import choose_attention
+from pie_backend_torch.flash.selfcheck import Asked
+from pie_backend_torch.kernels import Attention, Flavour, Gated, Kernels, Recipe, Turning
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear, LinearMaker
-from pie_backend_torch.pool import KvPool
+from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
 from pie_backend_torch.step import Step
 from pie_backend_torch.top import top_probabilities
@@ -22,8 +24,8 @@ from pie_backend_torch.top import top_probabilities
 class TorchKernels:
     """See `kernels.Kernels`."""
 
-    def __init__(self) -> None:
-        self.attention: Attention = GroupedAttention()
+    def __init__(self, attention: Attention | None = None) -> None:
+        self.attention: Attention = attention or GroupedAttention()
         self._maker = LinearMaker()
 
     def pad(self, x: Tensor) -> Tensor:
@@ -64,8 +66,12 @@ class TorchKernels:
         return draw(logits, how, self.top)
 
 
-def _make(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:
-    return TorchKernels()
+def torch_recipe(attention: str) -> Recipe:
+    """The backend torch itself. attention: the option."""
 
+    def make(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:
+        shape = LayerShape(config.kv_heads, config.head_width, config.head_width)
+        asked = [Asked(config.heads, shape, Flavour(window=window)) for window in dict.fromkeys(config.windows)]
+        return TorchKernels(choose_attention(attention, asked, dtype, device, page_size))
 
-TORCH = Recipe("torch", _make, generic=True)
+    return Recipe("torch", make, generic=True)

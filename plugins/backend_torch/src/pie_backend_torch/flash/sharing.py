@@ -1,0 +1,42 @@
+"""Which decode steps look at the same full pages first: those are then read once for all (cascade inference)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from pie_backend_torch.flash.calls import Call
+
+LEAST = 128  # tokens that are worth a launch and a merge of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Calls of one token each over the same full pages, beside what each looks at alone."""
+
+    pages: list[int]
+    calls: list[Call]
+
+
+def find_shared(calls: Sequence[Call], size: int) -> tuple[list[Shared], list[Call]]:
+    """Groups of regular calls of one token that share `LEAST` tokens or more, and the calls in no group.
+
+    Calls are compared by their first `LEAST` tokens; a group shares what all of it share.
+    """
+    least = LEAST // size
+    groups: dict[tuple[int, ...], list[Call]] = {}
+    for call in calls:
+        # its new token is always its own
+        begin = tuple(call.table[:least]) if (call.length - 1) // size >= least else ()
+        groups.setdefault(begin, []).append(call)
+    alone = groups.pop((), [])
+    shared = []
+    for members in groups.values():
+        if len(members) == 1:
+            alone += members
+            continue
+        fewest = min((call.length - 1) // size for call in members)
+        tables = zip(*(call.table[:fewest] for call in members), strict=True)
+        shared.append(Shared([same[0] for same in takewhile(lambda pages: len(set(pages)) == 1, tables)], members))
+    return shared, alone
