@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,10 +79,7 @@ class Attending:
         self.pool = KvPool([LayerShape(shape.kv_heads, shape.width, shape.width)], pages, PAGE, run.dtype, run.device)
         self.pool.keys[0].normal_()
         self.pool.values[0].normal_()
-        for span in spans:
-            slots = torch.tensor(span.pages, dtype=torch.int64)[:, None] * PAGE + torch.arange(PAGE)
-            held = slots.view(-1)[: span.positions[0]].to(run.device)
-            self.pool.positions[held] = torch.arange(span.positions[0], device=run.device)
+        set_positions(self.pool, spans)
         self.query = run.normal(branches * new, shape.heads, shape.width)
         self.tokens, self.shape = (branches, new), shape
         group = shape.heads // shape.kv_heads
@@ -111,6 +108,15 @@ class Attending:
         out = step.plan.attend(wide, 0, self.query.float(), self.key.float(), self.value.float(), PLAIN)
         step.place(pool)
         return out
+
+
+def set_positions(pool: KvPool, spans: Sequence[Span]) -> None:
+    """The context of these calls stands in order."""
+    for span in spans:
+        slots = torch.tensor(span.pages, dtype=torch.int64)[:, None] * PAGE + torch.arange(PAGE)
+        held, positions = slots.view(-1)[: span.positions[0]], torch.arange(span.positions[0])
+        pool.positions[held.to(pool.positions.device)] = positions.to(pool.positions.device)
+        pool.keep_ledger().write(held.numpy(), positions.numpy())
 
 
 def calls_of(context: int, new: int, branches: int, own: int) -> tuple[list[Any], int]:

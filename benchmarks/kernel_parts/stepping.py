@@ -1,25 +1,30 @@
-"""A whole decode step on either set of kernels, with random weights, in one CUDA graph."""
+"""A whole decode step on each set of kernels, with random weights, in one CUDA graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from pie_backend_torch.adapters import Adapters
-from pie_backend_torch.building import KvPool, LeanConfig, TorchKernels, build_step
+from pie_backend_torch.building import KvPool, LeanConfig, Step, build_step
 from pie_backend_torch.lean import LeanDecoder, expected_tensors
 from pie_backend_torch.rotary import RopeConfig
+from pie_backend_torch.torch_kernels import torch_recipe
 from pie_backend_triton.kernels import make_kernels
 
-from kernel_parts.attending import calls_of
+from kernel_parts.attending import calls_of, set_positions
 from kernel_parts.shapes import PAGE, Run, Shape
 from kernel_parts.timing import host_us_of, us_of
+
+KINDS = ("triton", "torch")
 
 
 def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
     """A decode step of a whole model with random weights, scores and the most probable token included."""
-    for kind in ("triton", "torch"):
+    kinds = ("triton", "torch", "flashinfer") if run.device.type == "cuda" and find_spec("flashinfer") else KINDS
+    for kind in kinds:
         model = Model(run, shape, kind)
         for branches, context, own in run.pick(
             ((1, 1024, -1), (8, 1024, -1), (32, 1024, -1), (64, 1024, 32), (64, 16384, 32)), ((2, 32, -1),)
@@ -33,7 +38,7 @@ def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
 
 
 class Model:
-    """A Llama of a shape, on Triton's kernels or torch's."""
+    """A Llama of a shape, on Triton's kernels or torch's, those with torch's attention or FlashInfer's."""
 
     def __init__(self, run: Run, shape: Shape, kind: str) -> None:
         rope = RopeConfig({"rope_type": "default", "rope_theta": 5e5}, shape.width, shape.hidden, shape.heads, 131072)
@@ -56,7 +61,8 @@ class Model:
             rope=rope,
         )
         expected = expected_tensors(self.config)
-        kernels = make_kernels(self.config, run.dtype, run.device, PAGE) if kind == "triton" else TorchKernels()
+        make = make_kernels if kind == "triton" else torch_recipe("sdpa" if kind == "torch" else kind).kernels
+        kernels = make(self.config, run.dtype, run.device, PAGE)
         adapters = Adapters([], run.dtype, run.device)
         self._decoder = LeanDecoder(
             self.config, lambda name: run.normal(*expected[name], scale=0.02), run.dtype, run.device, adapters, kernels
@@ -64,24 +70,34 @@ class Model:
         self._run = run
 
     def step(self, branches: int, context: int, own: int) -> dict[str, Any]:
-        """Microseconds of one new token for each branch; `host_us` launched from the host, kernel after kernel."""
+        """Microseconds of one new token for each branch; `host_us` launched from the host, kernel after kernel.
+
+        `served_us` is the same planned anew each time, as a server does it that captures nothing.
+        """
         run, decoder = self._run, self._decoder
         spans, pages = calls_of(context, 1, branches, own)
         pool = KvPool(decoder.layers, pages, PAGE, run.dtype, run.device)
         for tensor in (*pool.keys, *pool.values):
             tensor.normal_()
+        set_positions(pool, spans)
         ids = torch.zeros(branches, dtype=torch.int64, device=run.device)
         plan = host_us_of(lambda: build_step(decoder.kernels.attention, spans, PAGE, run.device), run.device, 3)
         step = build_step(decoder.kernels.attention, spans, PAGE, run.device)
         step.place(pool)
 
-        def forward() -> torch.Tensor:
+        def forward(step: Step = step) -> torch.Tensor:
             return decoder.logits(decoder.hidden(decoder.embed(ids), step, pool)).max(-1).indices
+
+        def served() -> torch.Tensor:
+            fresh = build_step(decoder.kernels.attention, spans, PAGE, run.device)
+            fresh.place(pool)
+            return forward(fresh)
 
         us = us_of([forward], run.device)
         return {
             "us": round(us, 1),
             "host_us": round(host_us_of(forward, run.device, 3), 1),
+            "served_us": round(host_us_of(served, run.device, 10), 1),
             "plan_us": round(plan, 1),
             "tokens_per_s": round(branches / us * 1e6),
         }
