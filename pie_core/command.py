@@ -114,6 +114,8 @@ class Command(Call):
               between steps, and waves of other commands run there, too. What waits for it waits until it is done; then
               `conclude` is called. If its inferlet ends it is stopped at the next step, unless others want what it
               writes (an export).
+    `rides`   another command, in whose batches one that is `stepwise` can take its steps where there are any; its
+              handler then has methods `ride_NAME` and `rode_NAME` (`inference/stepping.py: Ride`).
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
               detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
               holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has
@@ -124,6 +126,7 @@ class Command(Call):
     heavy: ClassVar[bool] = False
     staged: ClassVar[bool] = False
     stepwise: ClassVar[bool] = False
+    rides: ClassVar[type[Command] | None] = None
     batches_with: ClassVar[type[Command] | None] = None
 
     @classmethod

@@ -145,7 +145,7 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
     loaded = assemble(
         backend,
         realization,
-        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe),
+        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe, realized.rides),
         Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted, later=loop.call_later),
         dispatch,
         contention,

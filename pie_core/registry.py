@@ -12,6 +12,7 @@ from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import ANY, Backend, Foundation, HandlerSpec
 from pie_core.inference.staging import Stage, StageMethod, stage_route
+from pie_core.inference.stepping import Ride
 from pie_core.inference.swapping import swap_routes
 from pie_core.plugins import Plugin, Selection, discover, install_hint, load, select
 from pie_core.resource import HostResource, Resource
@@ -145,6 +146,7 @@ class Realization:
     routes: dict[type[Command], Callable[[Sequence[Any]], Sequence[Any] | None]] = field(default_factory=dict)
     answers: dict[type[Query], Callable[[Any], Any]] = field(default_factory=dict)
     stages: dict[type[Command], StageMethod] = field(default_factory=dict)  # of commands that are staged
+    rides: dict[type[Command], Ride] = field(default_factory=dict)
     capacity: dict[type[Resource], int] = field(default_factory=dict)  # the backend's pools and those of the host
     closers: list[Callable[[], object]] = field(default_factory=list)  # of handlers that hold something
     cold: dict[str, Callable[[], object]] = field(default_factory=dict)  # by trait: `warm_up`s still to be called
@@ -293,5 +295,9 @@ def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
             realization.routes[call] = getattr(handler, name)
             if call.staged:
                 realization.stages[call] = getattr(handler, f"stage_{name}")
+            if call.rides is not None:
+                realization.rides[call] = Ride(
+                    call.rides, getattr(handler, f"ride_{name}"), getattr(handler, f"rode_{name}")
+                )
         elif issubclass(call, Query):
             realization.answers[call] = getattr(handler, name)

@@ -107,6 +107,7 @@ class ControlLayer:
         self._enqueued = 0
         self._enqueued_at_last_look = -1
         self._looks = 0
+        self._awaited = False  # what runs in steps may wait to hear whether programs ask for more
 
     # inferlets come and go
 
@@ -232,7 +233,7 @@ class ControlLayer:
         self._look_scheduled = False
         memory, now = self.memory, self._environment.now()
         waited_for = memory.waited_for
-        if not (self._backlog or waited_for or memory.swapping.transfers):
+        if not (self._backlog or waited_for or memory.swapping.transfers or self._awaited):
             return
         changed = self._enqueued != self._enqueued_at_last_look
         quiet = not changed or self._looks >= _PATIENCE
@@ -248,9 +249,13 @@ class ControlLayer:
                 memory.relieve(standstill=idle and not (self._backlog or self._host_work or self._running))
         due = self._due(idle, quiet, now)
         if due or memory.swapping.transfers:
+            self._awaited = False
             self._launch(due)
         elif idle and not quiet:
             self._look()
+        elif self._awaited and quiet:
+            self._awaited = False
+            self._device.proceed()
 
     def _due(self, idle: bool, quiet: bool, now: float) -> bool:
         if not self._backlog:
@@ -304,7 +309,8 @@ class ControlLayer:
         for batch in wave.batches:
             self._complete(batch)
         self.memory.grant()
-        if self._backlog or self.memory.waited_for:
+        self._awaited = self._running > 0
+        if self._backlog or self.memory.waited_for or self._awaited:
             self._look()
 
     def _worked(self, submission: Submission, result: Any, error: PieError | None) -> None:
@@ -324,6 +330,7 @@ class ControlLayer:
         for submission, result, error in ended:
             self._conclude(submission, result, error)
             self.statistics.concluded(submission)
+        self._awaited = self._running > 0
         self.memory.grant()
         self._look()
 

@@ -13,13 +13,14 @@ from pie_core.command import Command
 from pie_core.errors import DeviceError, PieError
 from pie_core.inference.running import Outcome, Route, answers, device_error, run_together
 from pie_core.inference.staging import Stage
-from pie_core.inference.stepping import Concluded, Stepping
+from pie_core.inference.stepping import Concluded, Ride, Stepping
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Entry, Wave
 
 Completed = Callable[[], None]
 Worked = Callable[[Any, PieError | None], None]
 
+_MOMENT_S = 0.005  # for a control thread that is held up; it says itself when nobody asks for more
 WORKERS = 4  # threads for commands of the host
 
 
@@ -41,6 +42,10 @@ class Device(Protocol):
         """
         ...
 
+    def proceed(self) -> None:
+        """Nothing more is launched before something has ended: what runs in steps need not wait for company."""
+        ...
+
     def close(self) -> None:
         """Finish the waves that were launched, then stop. Idempotent."""
         ...
@@ -52,8 +57,10 @@ class WaveRunner:
     stepping: the commands that the waves have begun, and whose steps are the caller's to run.
     """
 
-    def __init__(self, routes: Mapping[type[Command], Route]) -> None:
-        self.stepping = Stepping(routes)
+    def __init__(
+        self, routes: Mapping[type[Command], Route], rides: Mapping[type[Command], Ride] | None = None
+    ) -> None:
+        self.stepping = Stepping(routes, rides or {})
         self._routes = routes
         self._failed: dict[int, Entry] = {}  # id of a resource -> the failed command that should have written it
 
@@ -63,7 +70,7 @@ class WaveRunner:
         A command is skipped if one before it that it depends on failed, in this wave or in one that was in flight when
         this one was launched. (Of all earlier ones the control layer knew; it holds such commands back itself.)
         """
-        failed = self._failed
+        failed, self.stepping.rode = self._failed, False
         if not wave.chained:
             failed.clear()
         for batch in wave.batches:
@@ -93,11 +100,16 @@ class WaveRunner:
         if batch.kind.stepwise:
             self.stepping.begin(entries)
             return
-        outcomes = run_together(self._routes[batch.kind], [entry.command for entry in entries])
-        for place, (result, error) in zip(places, outcomes, strict=True):
+        commands = [entry.command for entry in entries]
+        riders = self.stepping.riders(batch.kind, sum(command.weight for command in commands)) if self.stepping else []
+        outcomes = run_together(self._routes[batch.kind], commands + [command for _, command in riders])
+        for place, (result, error) in zip(places, outcomes, strict=False):
             batch.results[place] = result
             if error is not None:
                 batch.errors[place] = error
+        if riders:
+            rode = zip(riders, outcomes[len(commands) :], strict=True)
+            self.stepping.have_ridden([entry for (entry, _), (_, error) in rode if error is None])
 
 
 def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
@@ -111,15 +123,22 @@ def _skip(batch: Batch[Any], place: int, failed: dict[int, Entry]) -> bool:
 
 
 class ThreadDevice:
-    """A device served by a thread of its own: waves as they come, and one step between two of them.
+    """A device served by a thread of its own: waves as they come, and a step between two of them at the least.
 
-    `post` hands a function to the control thread (`loop.call_soon_threadsafe`).
+    A wave may take what runs in steps a step further; so before it takes one by itself, the thread gives programs that
+    were just answered a moment to ask for more. `post` hands a function to the control thread
+    (`loop.call_soon_threadsafe`).
     """
 
-    def __init__(self, routes: Mapping[type[Command], Route], post: Callable[[Callable[[], None]], object]) -> None:
-        self._runner = WaveRunner(routes)
+    def __init__(
+        self,
+        routes: Mapping[type[Command], Route],
+        post: Callable[[Callable[[], None]], object],
+        rides: Mapping[type[Command], Ride] | None = None,
+    ) -> None:
+        self._runner = WaveRunner(routes, rides)
         self._post = post
-        self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed, Concluded] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed, Concluded] | _Proceed | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="pie-device", daemon=True)
         self._thread.start()
         self._workers = ThreadPoolExecutor(WORKERS, "pie-host")  # makes its threads when there is work
@@ -132,6 +151,10 @@ class ThreadDevice:
         """See `Device.work`."""
         self._workers.submit(self._work, command, worked)
 
+    def proceed(self) -> None:
+        """See `Device.proceed`."""
+        self._inbox.put(_Proceed())
+
     def close(self) -> None:
         """See `Device.close`."""
         if self._thread.is_alive():
@@ -143,15 +166,29 @@ class ThreadDevice:
         self._post(partial(worked, *self._runner.answer(command)))
 
     def _serve(self) -> None:
-        while (job := self._inbox.get()) is not None:
-            wave, completed, concluded = job
-            self._runner.run(wave)
-            self._post(completed)
-            while self._runner.stepping:
-                self._step(concluded)
-                if not self._inbox.empty():
-                    break
+        stepping, answered = self._runner.stepping, False
+        while (job := self._next(answered)) is not None:
+            answered = False
+            if not isinstance(job, _Proceed):
+                wave, completed, concluded = job
+                self._runner.run(wave)
+                self._post(completed)
+                answered = stepping.rode
+            if stepping and (ended := stepping.step()):
+                self._post(partial(concluded, ended))
+                answered = True
 
-    def _step(self, concluded: Concluded) -> None:
-        if ended := self._runner.stepping.step():
-            self._post(partial(concluded, ended))
+    def _next(self, answered: bool) -> tuple[Wave[Any], Completed, Concluded] | _Proceed | None:
+        """What is to be done next; a step, if nothing else. answered: programs may be about to ask for more."""
+        if not self._runner.stepping:
+            while isinstance(job := self._inbox.get(), _Proceed):
+                pass
+            return job
+        try:
+            return self._inbox.get(timeout=_MOMENT_S) if answered else self._inbox.get_nowait()
+        except queue.Empty:
+            return _Proceed()
+
+
+class _Proceed:
+    """Take a step."""

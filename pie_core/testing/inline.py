@@ -12,7 +12,7 @@ from typing import Any
 from pie_core.command import Command
 from pie_core.inference.device import Completed, WaveRunner, Worked
 from pie_core.inference.running import Route
-from pie_core.inference.stepping import Concluded
+from pie_core.inference.stepping import Concluded, Ride
 from pie_core.inference.wave import Wave
 
 
@@ -67,8 +67,13 @@ class InlineDevice:
     Steps run through `soon`, too, one at a time.
     """
 
-    def __init__(self, routes: Mapping[type[Command], Route], soon: Callable[[Callable[[], None]], object]) -> None:
-        self._runner = WaveRunner(routes)
+    def __init__(
+        self,
+        routes: Mapping[type[Command], Route],
+        soon: Callable[[Callable[[], None]], object],
+        rides: Mapping[type[Command], Ride] | None = None,
+    ) -> None:
+        self._runner = WaveRunner(routes, rides)
         self._soon = soon
         self._at_step = False
         self.shapes: list[list[tuple[str, int]]] = []  # for each wave: (call, commands) of its batches
@@ -85,6 +90,9 @@ class InlineDevice:
         """See `Device.work`."""
         answer, error = self._runner.answer(command)
         self._soon(lambda: worked(answer, error))
+
+    def proceed(self) -> None:
+        """See `Device.proceed`."""
 
     def close(self) -> None:
         """See `Device.close`."""

@@ -83,7 +83,7 @@ def make_rig(
     backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch, adapters=adapters)
     realization = realization or realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
     loop = ManualLoop()
-    device = InlineDevice(realization.routes, loop.soon)
+    device = InlineDevice(realization.routes, loop.soon, realization.rides)
     rig: Rig | None = None
 
     def evicted(space: Space, why: TerminatedError) -> None:

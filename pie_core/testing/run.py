@@ -52,7 +52,7 @@ def fake_model(
     return assemble(
         backend,
         realize(registry or load_registry(Selection()), handlers or fake_handlers(), "fake", backend),
-        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe),
+        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe, realized.rides),
         Environment(time.monotonic, loop.call_soon, evicted, loop.call_later),
         Adaptive(),
         FcfsKill(),

@@ -106,6 +106,9 @@ class RecordingDevice:
         """See `Device.work`."""
         self._loop.later(WAVE_S, lambda: worked(None, None))
 
+    def proceed(self) -> None:
+        """See `Device.proceed`."""
+
     def close(self) -> None:
         """See `Device.close`."""
 

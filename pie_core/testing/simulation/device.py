@@ -83,6 +83,9 @@ class SimulatedDevice:
         answer, error = self._runner.answer(command)
         self._loop.call_later(self._draw.uniform(0.0, self._wave_s), worked, answer, error)
 
+    def proceed(self) -> None:
+        """See `Device.proceed`."""
+
     def close(self) -> None:
         """See `Device.close`."""
 

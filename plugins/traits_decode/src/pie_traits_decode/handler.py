@@ -11,7 +11,7 @@ from pie_traits_text.forward import Forward
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
 
-from pie_core import UNFINISHED, Foundation
+from pie_core import UNFINISHED, Command, Foundation
 from pie_traits_decode.ahead import DecodesAhead
 from pie_traits_decode.breaks import Breaks
 from pie_traits_decode.running import Run
@@ -51,10 +51,7 @@ class DecodeHandler:
 
     def decode(self, batch: Sequence[Decode]) -> list[Any]:
         """One step of each: run the token drawn last, then draw."""
-        for command in batch:
-            if command.state is None:
-                command.state = Run(command, self._breaks.of(command.breaks))
-        runs: list[Run] = [command.state for command in batch]
+        runs = [self._run_of(command) for command in batch]
         if self._ahead is not None:
             ahead = [run for run in runs if self._ahead.takes(run)]
             runs = [run for run in runs if run not in set(ahead)]
@@ -62,6 +59,26 @@ class DecodeHandler:
         for part in _parts(runs, self._steps_at_once):
             self._step(part)
         return [command.state.tokens if command.state.ended else UNFINISHED for command in batch]
+
+    def ride_decode(self, batch: Sequence[Decode], beside: int) -> list[Command | None]:
+        """The passes that are due, as part of a batch of `forward`. Those that run ahead of the host stay apart."""
+        runs = [self._run_of(command) for command in batch]
+        due = [run for run in runs if run.pending is not None] if self._ahead is None else []
+        if not due or beside + len(due) > self._steps_at_once:
+            return [None] * len(runs)
+        self._input.embed_txt([run.embed() for run in due])
+        return [run.forward() if run.pending is not None else None for run in runs]
+
+    def rode_decode(self, batch: Sequence[Decode]) -> None:
+        """Those passes have run."""
+        for command in batch:
+            command.state.has_run()
+
+    def _run_of(self, command: Decode) -> Run:
+        if command.state is None:
+            command.state = Run(command, self._breaks.of(command.breaks))
+        run: Run = command.state
+        return run
 
     def _step(self, runs: Sequence[Run]) -> None:
         """May be called again for runs with which it has failed: each says where it is."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pie_traits_text.forward import Forward
+
 from pie_core import (
     U32,
     U64,
@@ -48,6 +50,7 @@ class Decode(Command):
     """
 
     stepwise = True
+    rides = Forward
     returns = list[U32]
     ikv: Reads[KvPage]
     emb: Reads[Embed]
