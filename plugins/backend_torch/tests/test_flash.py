@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pie_backend_torch.kernels import Flavour
+from pie_backend_torch.flash.attention import FlashInferAttention
+from pie_backend_torch.kernels import Flavour, Recipe
+from pie_backend_torch.load import load_backend
+from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.step import Span
+from pie_backend_torch.torch_kernels import TorchKernels
+from pie_traits_text.allocate import CopyKvpage
 from structlog.testing import capture_logs
 
+from pie_core.model import ModelSpec
+
 from .by_definition import ByDefinition
+from .conftest import Driver
 from .served import HEADS, PAGE, WHOLE, Served, any_passes, sequence
 
 
@@ -108,6 +116,17 @@ def test_a_shared_prefix_is_read_once() -> None:
     assert served.forms == [(2, PAGE, True)]
 
 
+def test_branches_that_part_on_full_pages_share_what_lies_before() -> None:
+    served = Planned()
+    prefix, whole = [*range(16)], [WHOLE] * 16
+    served.run([sequence(prefix, 0, 128)])
+    served.run([Span(prefix, whole, range(page * PAGE, (page + 2) * PAGE), range(128, 144)) for page in (20, 30)])
+    ends = [Span([*prefix, page, page + 1], [*whole, WHOLE, WHOLE], [(page + 2) * PAGE], [144]) for page in (20, 30)]
+    served.run(ends)
+    own, shared = served.engine.planned
+    assert shared.pages.tolist() == prefix and own.pages.tolist() == [20, 21, 22, 30, 31, 32]
+
+
 @pytest.mark.parametrize(
     "flavour", [Flavour(scale=0.3), Flavour(softcap=1.5), Flavour(sinks=torch.linspace(-1, 2, HEADS))]
 )
@@ -143,3 +162,25 @@ def test_masks_that_would_not_fit_are_left_to_torch_and_the_calls_beside_them_ar
 @pytest.mark.parametrize("seed", range(12))
 def test_any_calls_in_any_order_attend_as_defined(seed: int) -> None:
     any_passes(Planned(), seed, (None, 6))
+
+
+def test_a_model_served_through_it_says_what_it_says_through_torch(make: Any) -> None:
+    engine = ByDefinition()
+    ours = Recipe("torch", lambda *_: TorchKernels(FlashInferAttention(engine)), generic=True)
+    path = make("llama", head_dim=64)
+    options = TorchOptions(pages=64, embeds=1024, device="cpu", dtype="bfloat16")
+    said = []
+    for recipe in (ours, None):
+        driver = Driver(load_backend(ModelSpec("m", path), options, lambda stage, share: None, recipe))
+        prompts = [driver.pages_for(200) for _ in range(2)]
+        driver.run(*(driver.forward(range(5, 145), range(140), [], pages) for pages in prompts))
+        copies = driver.pages(2)
+        driver.run(CopyKvpage(src=(prompts[0][8],) * 2, dst=copies))
+        branches = [(*prompts[0][:8], copies[0]), prompts[0], (*prompts[1][:4], copies[1])]
+        calls = [driver.forward([20 + at], [140 + at], pages, pages) for at, pages in enumerate(branches)]
+        driver.run(*calls, driver.forward([30, 31, 32], [7, 8, 9], prompts[1], driver.pages(1)))
+        said.append([driver.hidden(call).float() for call in calls])
+        if recipe is ours:
+            assert [int(tables.queries[-1]) for tables in engine.planned] == [3, 2, 3]  # two share, some are masked
+    for one, other in zip(*said, strict=True):
+        assert (one - other).abs().max() < 0.1 * other.abs().max()  # as much as two roundings may differ, here

@@ -8,7 +8,7 @@ other, and no token of its context stands above them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -25,8 +25,8 @@ class Call:
     first: int  # row of the pass
     count: int  # new tokens
     context: int = 0  # tokens before them
-    table: list[int] = field(default_factory=list)  # pages of context and new tokens; empty: not regular
-    live: list[int] = field(default_factory=list)  # bit masks of the table's pages, of context
+    table: Ints | None = None  # pages of context and new tokens; None: not regular
+    last: int = 0  # bit mask of the last of them with context, which is full from the bottom; the others are full
     ordered: bool = False  # causal by place is causal by position
     consecutive: bool = False  # positions rise by one along the table, so that distances are the same, too
     reach: int = 0  # from the lowest position to the highest
@@ -35,6 +35,12 @@ class Call:
     def length(self) -> int:
         """Tokens that are looked at, with the new ones."""
         return self.context + self.count
+
+    @property
+    def pages(self) -> Ints:
+        """The table of a regular call."""
+        assert self.table is not None
+        return self.table
 
     def fits(self, window: int | None) -> bool:
         """Whether FlashInfer's own causality and window say of this call what positions say."""
@@ -55,40 +61,49 @@ def read_calls(spans: Sequence[Span], size: int) -> list[Call]:
 
 def _lay_out(call: Call, size: int) -> None:
     """Set the table, unless there are holes or tokens elsewhere than behind the others."""
-    pages, live = list(call.span.pages), list(call.span.live)
-    if 0 in live:
-        pages = [page for page, bits in zip(pages, live, strict=True) if bits]
-        live = [bits for bits in live if bits]
-    whole = (1 << size) - 1
-    if live and (live[:-1].count(whole) < len(live) - 1 or live[-1] & (live[-1] + 1)):
+    pages, live, whole = call.span.pages, call.span.live, (1 << size) - 1
+    if live and not (live[-1] and _all_are(whole, live[:-1])):
+        kept = [(page, bits) for page, bits in zip(pages, live, strict=True) if bits]  # others show nothing
+        pages, live = [page for page, _ in kept], [bits for _, bits in kept]
+        if live and not _all_are(whole, live[:-1]):
+            return
+    if live and live[-1] & (live[-1] + 1):
         return
     at = (len(live) - 1) * size + live[-1].bit_length() if live else 0
-    table, context = pages, at
+    context, current, new = at, pages[-1] if live else -1, []
     for slot in call.span.slots:
         page, offset = divmod(slot, size)
-        if offset != at % size or (offset and page != table[-1]):
+        if offset != at % size or (offset and page != current):
             return
         if not offset:
-            table.append(page)
+            new.append(page)
+            current = page
         at += 1
-    call.table, call.live, call.context = table, live, context
+    call.table = np.array([*pages, *new], dtype=np.int64)
+    call.last, call.context = live[-1] if live else 0, context
+
+
+def _all_are(whole: int, live: Sequence[int]) -> bool:
+    return live.count(whole) == len(live)
 
 
 def judge(calls: Sequence[Call], ledger: Ledger, size: int) -> None:
     """Tell of every regular call whether its positions rise, from what the ledger knows of its context."""
-    regular = [call for call in calls if call.table]
+    regular = [call for call in calls if call.table is not None]
     for call in regular:
         _judge_alone(call)
     behind = [call for call in regular if call.ordered and call.context]
     if not behind:
         return
-    counts = np.array([len(call.live) for call in behind])
+    contexts: Ints = np.array([call.context for call in behind], dtype=np.int64)
+    counts = -(-contexts // size)
     starts = np.cumsum(counts) - counts
-    pages: Ints = np.array([page for call in behind for page in call.table[: len(call.live)]], dtype=np.int64)
-    live: Ints = np.array([bits for call in behind for bits in call.live], dtype=np.int64)
+    pages = np.concatenate([call.pages[:count] for call, count in zip(behind, counts.tolist(), strict=True)])
+    live: Ints = np.full(len(pages), (1 << size) - 1, dtype=np.int64)
+    live[starts + counts - 1] = [call.last for call in behind]
     bases, known = ledger.standing(pages, live)
     tokens = np.full(len(pages), size)
-    tokens[starts + counts - 1] = [call.context - size * (len(call.live) - 1) for call in behind]
+    tokens[starts + counts - 1] = contexts - size * (counts - 1)
     places = np.arange(len(pages)) - np.repeat(starts, counts)
     joined = bases == np.repeat(bases[starts], counts) + places * size
     known_all, joined_all = (np.logical_and.reduceat(one, starts) for one in (known, joined))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+
+import numpy as np
 
 from pie_backend_torch.flash.calls import Call
+from pie_backend_torch.step import Ints
 
 LEAST = 128  # tokens that are worth a launch and a merge of their own
 
@@ -15,7 +17,7 @@ LEAST = 128  # tokens that are worth a launch and a merge of their own
 class Shared:
     """Calls of one token each over the same full pages, beside what each looks at alone."""
 
-    pages: list[int]
+    pages: Ints
     calls: list[Call]
 
 
@@ -25,18 +27,19 @@ def find_shared(calls: Sequence[Call], size: int) -> tuple[list[Shared], list[Ca
     Calls are compared by their first `LEAST` tokens; a group shares what all of it share.
     """
     least = LEAST // size
-    groups: dict[tuple[int, ...], list[Call]] = {}
+    groups: dict[bytes, list[Call]] = {}
     for call in calls:
         # its new token is always its own
-        begin = tuple(call.table[:least]) if (call.length - 1) // size >= least else ()
+        begin = call.pages[:least].tobytes() if (call.length - 1) // size >= least else b""
         groups.setdefault(begin, []).append(call)
-    alone = groups.pop((), [])
+    alone = groups.pop(b"", [])
     shared = []
     for members in groups.values():
         if len(members) == 1:
             alone += members
             continue
         fewest = min((call.length - 1) // size for call in members)
-        tables = zip(*(call.table[:fewest] for call in members), strict=True)
-        shared.append(Shared([same[0] for same in takewhile(lambda pages: len(set(pages)) == 1, tables)], members))
+        tables = np.stack([call.pages[:fewest] for call in members])
+        same = np.append((tables == tables[0]).all(0), False)
+        shared.append(Shared(tables[0, : int(same.argmin())], members))
     return shared, alone

@@ -68,12 +68,12 @@ class Engine(Protocol):
 
 def tables_of(calls: Sequence[Call], size: int, skipped: Sequence[int]) -> Tables:
     """The tables of regular calls. skipped: of each, pages at the bottom to leave out."""
-    left = [call.table[skip:] for call, skip in zip(calls, skipped, strict=True)]
+    left = [call.pages[skip:] for call, skip in zip(calls, skipped, strict=True)]
     lasts: Ints = np.array([(call.length - 1) % size + 1 for call in calls], dtype=np.int64)
     return Tables(_starts([call.count for call in calls]), *_joined(left), lasts, size, causal=True)
 
 
-def prefix_tables(prefixes: Sequence[Sequence[int]], calls: Sequence[int], size: int) -> Tables:
+def prefix_tables(prefixes: Sequence[Ints], calls: Sequence[int], size: int) -> Tables:
     """Full pages that many calls of one token share: `calls` rows over each."""
     lasts: Ints = np.full(len(prefixes), size, dtype=np.int64)
     return Tables(_starts(calls), *_joined(prefixes), lasts, size, causal=False)
@@ -89,5 +89,5 @@ def _starts(counts: Sequence[int]) -> Ints:
     return np.cumsum([0, *counts], dtype=np.int64)
 
 
-def _joined(parts: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
-    return _starts([len(part) for part in parts]), np.array([page for part in parts for page in part], dtype=np.int64)
+def _joined(parts: Sequence[Ints]) -> tuple[Ints, Ints]:
+    return _starts([len(part) for part in parts]), np.concatenate(parts)
