@@ -7,6 +7,7 @@ import pytest
 
 from pie_core import UNFINISHED, ArgumentError, Command, DeviceError, Embed, KvPage, Reads, Writes
 from pie_core.inference.device import ThreadDevice, WaveRunner
+from pie_core.inference.stepping import Ride
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Batch, Wave
 
@@ -214,6 +215,57 @@ def test_waves_and_steps_take_turns_and_what_has_ended_is_told_of_behind_the_wav
         device.close()
     assert ran == ["wave", [1, 3], "wave", [2], "wave", [1, 2], [1]]
     assert heard == ["wave", ["there"], "wave", "wave", ["there"], ["there"]]
+
+
+class Hop(Command):
+    """Take steps, where somebody looks anyway."""
+
+    stepwise = True
+    rides = Look
+    steps: int
+
+
+def hop(batch):
+    for command in batch:
+        command.steps -= 1
+    return [UNFINISHED if command.steps else "there" for command in batch]
+
+
+def hopping(take):
+    """A runner with two that have begun, who look while they go along; the Embeds looked at by batch; who rode."""
+    looked, rode = [], []
+    routes = {Look: lambda batch: looked.append([command.at[0] for command in batch]), Hop: hop}
+    runner = WaveRunner(routes, {Hop: Ride(Look, take, lambda done: rode.append([one.steps for one in done]))})
+    runner.run(Wave([Batch(Hop, [Entry(Hop(steps)) for steps in (1, 3)])]))
+    return runner, looked, rode
+
+
+def test_steps_are_taken_in_the_batches_of_a_wave_where_they_can():
+    mine, theirs = Embed(), Embed()
+    runner, looked, rode = hopping(
+        lambda running, weight: [Look((mine,)) if one.steps > 1 else None for one in running]
+    )
+    wave = Wave([Batch(Look, [look(theirs)])])
+    runner.run(wave)
+    assert looked == [[theirs, mine]] and wave.batches[0].results == [None]
+    assert rode == [[3]] and runner.stepping.rode
+    assert [result for _, result, _ in runner.stepping.step()] == ["there"]  # that which did not ride
+    runner.run(Wave([Batch(Look, [look(theirs)])]))
+    assert rode == [[3], [2]] and runner.stepping.step() == []  # it had its step
+    runner.run(Wave([Batch(Look, [look(theirs)])]))
+    assert len(rode) == 2 and not runner.stepping.rode  # it has nobody look any more
+    assert [result for _, result, _ in runner.stepping.step()] == ["there"] and not runner.stepping
+
+
+def test_who_cannot_go_along_takes_the_step_alone():
+    def fail(running, weight):
+        raise RuntimeError("no seat")
+
+    runner, looked, rode = hopping(fail)
+    wave = Wave([Batch(Look, [look(theirs := Embed())])])
+    runner.run(wave)
+    assert looked == [[theirs]] and wave.batches[0].errors == {} and rode == [] and not runner.stepping.rode
+    assert [result for _, result, _ in runner.stepping.step()] == ["there"]
 
 
 def test_a_device_that_is_closed_takes_no_more_steps():
