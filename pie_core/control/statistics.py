@@ -13,15 +13,16 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 WAITS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
+@dataclass(slots=True)
 class Histogram:
     """How many values were at most each of `bounds`, and above the one before; the last count is of those over all."""
 
-    __slots__ = ("bounds", "counts", "total")
+    bounds: Sequence[float]
+    counts: list[int] = field(init=False)
+    total: float = 0
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total: float = 0
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         """Count a value."""

@@ -84,8 +84,8 @@ BUGS = [
     Planted(
         "nobody looks at the backlog after a wave",
         "pie_core/control/layer.py",
-        "        self.memory.grant()\n        if self._backlog or self.memory.waited_for:\n            self._look()\n",
-        "        self.memory.grant()\n",
+        "        if self._backlog or self.memory.waited_for or self._awaited:\n            self._look()\n",
+        "",
     ),
     Planted(
         "nobody looks again when it was not quiet",
@@ -192,8 +192,8 @@ BUGS = [
     Planted(
         "allocations that wait are not served when a wave is done",
         "pie_core/control/layer.py",
-        "        self.memory.grant()\n        if self._backlog or self.memory.waited_for:\n",
-        "        if self._backlog or self.memory.waited_for:\n",
+        "        self.memory.grant()\n        self._awaited = self._running > 0\n        if self._backlog",
+        "        self._awaited = self._running > 0\n        if self._backlog",
     ),
     Planted(
         "an allocation overtakes those that wait",
@@ -590,8 +590,8 @@ BUGS = [
     Planted(
         "what was stopped goes on",
         "pie_core/inference/stepping.py",
-        "going = [entry for entry in entries if not entry.stopped]",
-        "going = list(entries)",
+        "if stopped := [entry for entry in entries if entry.stopped]:",
+        "if stopped := []:",
     ),
     Planted(
         "those that run in steps are forgotten when others join",
@@ -602,9 +602,8 @@ BUGS = [
     Planted(
         "one that has ended is part of the next step",
         "pie_core/inference/stepping.py",
-        "                    ended.append((entry, result, error))\n",
-        "                    ended.append((entry, result, error))\n"
-        "                    left += [entry] * (error is None)\n",
+        "left = [entry for entry in self._running[kind] if id(entry) not in gone]",
+        "left = list(self._running[kind])",
     ),
     Planted(
         "those that are skipped begin all the same",

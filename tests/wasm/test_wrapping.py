@@ -71,7 +71,8 @@ def test_every_declared_function_can_be_imported(tmp_path, traits):
             header.add(package, interface)
             for function in interface.functions if interface.name != "source" else ():
                 flat = [c for name, kind in function.parameters for c, _ in header._flat(kind, name)]
-                assert len(flat) <= _MOST_FLAT
+                if len(flat) > _MOST_FLAT:
+                    flat = ["char *"]  # they travel as one address
                 kinds = [core.get(c, "i32") for c in flat] + ["i32"] * (function.returns is not None)
                 lines.append(f'(import "{package.path(interface)}" "{function.name}" (func (param {" ".join(kinds)})))')
                 count += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,20 @@ def served(
         thread.join()
 
 
+@contextmanager
+def _fake_served(limits: Limits | None = None) -> Iterator[Served]:
+    """The package is there as long as it is looked for, and no longer: other tests have such a backend of their own."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(Path(__file__).parents[3] / "tests" / "server" / "installed"))
+            running = stack.enter_context(served("fake", "fake", {"pages": "4096", "embeds": "4096"}, limits))
+        yield running
+
+
 @pytest.fixture(scope="session")
-def fake_served() -> Iterator[Callable[..., AbstractContextManager[Served]]]:
+def fake_served() -> Callable[..., AbstractContextManager[Served]]:
     """`with fake_served(limits) as server`: the model is a `FakeBackend`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[3] / "tests" / "server" / "installed"))
-        yield lambda limits=None: served("fake", "fake", {"pages": "4096", "embeds": "4096"}, limits)
+    return _fake_served
 
 
 @pytest.fixture(scope="session")
