@@ -223,3 +223,15 @@ def test_a_queue_is_synchronized_when_it_is_done(rig):
         rig.loop.step()
     rig.loop.run()
     assert barrier.done
+
+
+def test_the_device_hears_when_nobody_asks_for_more(rig):
+    """So that it need not wait for company before the next step; not while a program that was answered goes on."""
+    heard = []
+    rig.device.proceed = lambda: heard.append(len(rig.device.shapes))
+    p = rig.open()
+    start(p, 40)
+    (emb,) = p.call("alloc_emb", 1)
+    p.call("embed_txt", [1], [0], [emb]).watch(lambda _: p.call("embed_txt", [2], [0], [emb]))
+    rig.loop.run()
+    assert heard[:1] == [2]  # behind the second wave, which the first one's answer had asked for
