@@ -21,14 +21,14 @@
 
 The paper's program of this name (Gim et al. 2025, section 7.1), and the loop of checking and asking again that
 libraries like Guardrails put around a model. Those send the whole text again each time. Here the check runs beside the
-model, line by line, and a wrong line is cut off the end of the KV cache: the prompt and the good lines are never
-computed again, not even the last token of them, for the distribution behind it is kept. `check` is ordinary code. This
-one wants every line to be a right step in working out the sum, and the answer to be what is left of it.
+model, line by line, and a wrong line is cut off the end of the KV cache: the prompt and the good lines are not
+computed again, but for the last token of them, which the next try begins with. `check` is ordinary code. This one wants
+every line to be a right step in working out the sum, and the answer to be what is left of it.
 """
 
 import re
 
-from inferlet import PieError, detokenize, flags, get_auto_model, greedy, sampling
+from inferlet import PieError, any_of, ends_with, flags, get_auto_model, greedy, max_tokens, sampling
 
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 ANSWER = re.compile(r"Answer: (-?\d+)")
@@ -82,33 +82,19 @@ class Writer:
     """Draws lines at the end of a context. `drawn` counts tokens, those of rejected lines too."""
 
     def __init__(self, context, sampler, longest):
-        self.context, self.sampler, self.longest = context, sampler, longest
+        self.context, self.sampler = context, sampler
+        self.end = any_of(ends_with("\n"), max_tokens(longest))
         self.drawn = 0
 
     async def next_line(self, good, tries):
         """The next line that is good, and those that were rejected before it."""
         context, rejected = self.context, []
-        point, dist = len(context.tokens), await context.next_dist()
+        point = len(context.tokens)
         for _ in range(tries):
-            tokens = await self._draw(dist)
-            line = detokenize(context.queue, [token for token in tokens if token not in context.model.eos_tokens])
-            line = line.removesuffix("\n")
+            line = (await context.generate(self.sampler, self.end)).removesuffix("\n")
+            self.drawn += len(context.tokens) - point
             if good(line):
-                context.fill_tokens(tokens[-1:])
                 return line, rejected
             rejected.append(line)
             context.truncate(point)
         raise PieError(f"no good line in {tries} tries; the last was {rejected[-1]!r}. Draw more, or another --seed")
-
-    async def _draw(self, dist):
-        """Tokens up to the end of a line or of the answer; all but the last are in the context."""
-        context, tokens = self.context, []
-        while True:
-            token = self.sampler(dist)
-            tokens.append(token)
-            self.drawn += 1
-            ended = token in context.model.eos_tokens or "\n" in detokenize(context.queue, [token])
-            if ended or len(tokens) == self.longest:
-                return tokens
-            context.fill_tokens([token])
-            dist = await context.next_dist()
