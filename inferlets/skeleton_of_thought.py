@@ -18,7 +18,8 @@
 
 The question and the skeleton are computed once; each point is a fork that is asked to write this point only, and all
 forks decode side by side, so that the answer takes as many steps as its longest point and not as all of them together.
-A point says again what stands in its title, so tokens are looked up there and judged several at once (`prompt_lookup`).
+A point says again what stands in its title, so tokens behind two known ones are looked up and judged several at once
+(`prompt_lookup`).
 The paper's router, which decides for which questions this is sensible, is left out.
 """
 
@@ -35,7 +36,7 @@ async def main():
     options = flags()
     if options["points"] < 1:
         raise ArgumentError(f"--points {options['points']}: at least one is wanted")
-    drafter = prompt_lookup(options["drafts"])
+    drafter = prompt_lookup(options["drafts"], shortest=2)
     with get_auto_model().create_context() as context:
         points = (await outline(context, options["question"], drafter))[: options["points"]]
         write = one_after_the_other if options["sequential"] else side_by_side

@@ -14,7 +14,7 @@ from pie_core.controller import find_model
 from pie_core.plugins import Selection
 from tests.techniques.conftest import Reference, load_reference
 from tests.techniques.running import run, run_on, serving
-from tests.techniques.test_graph_of_thought import CORRECTED, DIGITS, result
+from tests.techniques.test_graph_of_thought import DIGITS, result
 from tests.techniques.test_recursion_of_thought import DEFAULT, QUESTIONS, Recursion
 from tests.techniques.test_tree_of_thought import LINE, Search
 
@@ -107,13 +107,18 @@ def graph(reference: Reference) -> None:
     marks += [text(480, 60, "at once", LIGHT), text(480, 80, "graph of thought", BLUE)]
     write("graph_of_thought", 610, 180, marks)
     for drafts in "0", "8":
-        costs = [run("graph_of_thought", "--digits", digits, "--drafts", drafts).cost for digits in (DIGITS, CORRECTED)]
-        print(f"graph: --drafts {drafts}: {costs[0]}, with a correction {costs[1]}")
+        print(f"graph: --drafts {drafts}: {run('graph_of_thought', '--digits', DIGITS, '--drafts', drafts).cost}")
+    lists = [[rng.choice("0123456789") for _ in range(32)] for _ in range(3 * LISTS)]
+    drafts, corrected = (asyncio.run(sort_all(lists, "--part", "32", "--attempts", count)) for count in ("0", "2"))
+    faulty = [place for place, given in enumerate(lists) if drafts[place] != sorted(given)]
+    mended = sum(corrected[place] == sorted(lists[place]) for place in faulty)
+    print(f"graph: of {len(lists)} lists sorted at once {len(faulty)} have errors; a correction mends {mended}")
 
 
-async def sort_all(lists: list[list[str]]) -> list[list[str]]:
+async def sort_all(lists: list[list[str]], *flags: str) -> list[list[str]]:
     async with serving() as controller:
-        return [result(await run_on(controller, "graph_of_thought", "--digits", " ".join(each))) for each in lists]
+        runs = (run_on(controller, "graph_of_thought", "--digits", " ".join(each), *flags) for each in lists)
+        return [result(await each) for each in runs]
 
 
 def skeleton(reference: Reference) -> None:

@@ -132,8 +132,8 @@ def continuations(oracle: Reference, prompt: list[int], length: int) -> dict[tup
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        (["--drafts=-1"], "prompt_lookup: length >= 0 and longest >= 1 are wanted, got -1 and 3"),
-        (["--ngram=0"], "prompt_lookup: length >= 0 and longest >= 1 are wanted, got 10 and 0"),
+        (["--drafts=-1"], "length >= 0 and 1 <= shortest <= longest are wanted, got length=-1, longest=3"),
+        (["--ngram=0"], "length >= 0 and 1 <= shortest <= longest are wanted, got length=10, longest=0"),
         (["--no-chat", "--prompt="], "the context is empty; fill something first"),
         (["--no-chat", "--prompt=" + "a" * 64], "the prompt fills the model's range of 64 tokens; shorten it"),
         (["--temperature=-1", "--no-chat", "--prompt=a"], "temperature >= 0"),

@@ -10,24 +10,26 @@ Drafter = Callable[[Sequence[int]], Sequence[int]]
 """Gets all tokens so far; returns some that may follow, or none."""
 
 
-def prompt_lookup(length: int, longest: int = 3) -> Drafter:
+def prompt_lookup(length: int, longest: int = 3, shortest: int = 1) -> Drafter:
     """Up to `length` tokens that followed the last ones when they stood in the text before (Saxena 2023).
 
-    The place is where most of the last tokens agree, up to `longest` of them; the first of several such places.
+    The place is where most of the last tokens agree, `shortest` of them at least and `longest` at most; the first of
+    several such places.
     """
-    if length < 0 or longest < 1:
-        raise ArgumentError(f"prompt_lookup: length >= 0 and longest >= 1 are wanted, got {length} and {longest}")
+    if length < 0 or not 1 <= shortest <= longest:
+        given = f"length={length}, longest={longest}, shortest={shortest}"
+        raise ArgumentError(f"prompt_lookup: length >= 0 and 1 <= shortest <= longest are wanted, got {given}")
 
     def draft(tokens: Sequence[int]) -> Sequence[int]:
-        place = _best_place(tokens, longest) if tokens and length else len(tokens)
+        place = _best_place(tokens, longest, shortest) if tokens and length else len(tokens)
         return tokens[place : place + length]
 
     return draft
 
 
-def _best_place(tokens: Sequence[int], longest: int) -> int:
+def _best_place(tokens: Sequence[int], longest: int, shortest: int) -> int:
     """Where what followed the last tokens before begins; the end, if they are new."""
-    last, best, place = len(tokens) - 1, 0, len(tokens)
+    last, best, place = len(tokens) - 1, shortest - 1, len(tokens)
     at = tokens.index(tokens[last])
     while at < last:
         agreeing = 1
