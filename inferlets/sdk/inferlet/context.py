@@ -232,7 +232,7 @@ class Context:
         self._run(len(self.tokens))
         last = max(len(self.tokens) - 1, 0)
         seen = [range(last)] if self.attention is None else [*self.attention(last), *self.attention(last + 1)]
-        return self._table.drop_unless(lambda at: at not in self._hidden and any(at in span for span in seen), last)
+        return self._table.drop_unless(set().union(*seen) - self._hidden, last)
 
     def export(self, name: str, ttl: float | None = None) -> None:
         """Publish the pages of all tokens under a name; `Context.open` starts from them."""

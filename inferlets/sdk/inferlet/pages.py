@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from inferlet import calls
 from inferlet.errors import ArgumentError
@@ -120,10 +120,11 @@ class PageTable:
         if gone:
             calls.dealloc_kvpage(self._queue, gone)
 
-    def drop_unless(self, wanted: Callable[[int], bool], end: int) -> int:
+    def drop_unless(self, wanted: Collection[int], end: int) -> int:
         """Let go the pages of which no position is wanted, as far as all are before `end`; how many."""
         places = range(min(end, self.tokens) // self.page_size)
-        unwanted = [place for place in places if self.pages[place] and not any(map(wanted, self._positions(place)))]
+        kept = {position // self.page_size for position in wanted}
+        unwanted = [place for place in places if self.pages[place] and place not in kept]
         self.drop(unwanted)
         return len(unwanted)
 
