@@ -20,7 +20,7 @@ from pie_core.inference.wave import Batch, Entry, Wave
 Completed = Callable[[], None]
 Worked = Callable[[Any, PieError | None], None]
 
-_MOMENT_S = 0.005  # for a control thread that is held up; it says itself when nobody asks for more
+MOMENT_S = 0.005  # for a control thread that is held up; it says itself when nobody asks for more
 WORKERS = 4  # threads for commands of the host
 
 
@@ -126,7 +126,7 @@ class ThreadDevice:
     """A device served by a thread of its own: waves as they come, and a step between two of them at the least.
 
     A wave may take what runs in steps a step further; so before it takes one by itself, the thread gives programs that
-    were just answered a moment to ask for more. `post` hands a function to the control thread
+    were just answered a moment (`moment_s`) to ask for more. `post` hands a function to the control thread
     (`loop.call_soon_threadsafe`).
     """
 
@@ -135,9 +135,11 @@ class ThreadDevice:
         routes: Mapping[type[Command], Route],
         post: Callable[[Callable[[], None]], object],
         rides: Mapping[type[Command], Ride] | None = None,
+        moment_s: float = MOMENT_S,
     ) -> None:
         self._runner = WaveRunner(routes, rides)
         self._post = post
+        self._moment_s = moment_s
         self._inbox: queue.SimpleQueue[tuple[Wave[Any], Completed, Concluded] | _Proceed | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="pie-device", daemon=True)
         self._thread.start()
@@ -185,7 +187,7 @@ class ThreadDevice:
                 pass
             return job
         try:
-            return self._inbox.get(timeout=_MOMENT_S) if answered else self._inbox.get_nowait()
+            return self._inbox.get(timeout=self._moment_s) if answered else self._inbox.get_nowait()
         except queue.Empty:
             return _Proceed()
 

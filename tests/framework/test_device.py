@@ -268,6 +268,35 @@ def test_who_cannot_go_along_takes_the_step_alone():
     assert [result for _, result, _ in runner.stepping.step()] == ["there"]
 
 
+def test_who_was_answered_has_a_moment_to_ask_for_more_before_a_step_is_taken_alone():
+    """The second wave is there when the first has run; the others come when the one before is done."""
+    looked, answered, ended = [], queue.SimpleQueue(), queue.SimpleQueue()
+    launched = threading.Event()
+
+    def record(batch):
+        launched.wait(30)
+        looked.append(len(batch))
+
+    ride = Ride(Look, lambda running, weight: [Look((Embed(),)) for _ in running], lambda done: None)
+    device = ThreadDevice({Look: record, Hop: hop}, lambda function: function(), {Hop: ride}, moment_s=30.0)
+
+    def launch(*more):
+        device.launch(Wave([Batch(Look, [look(Embed())]), *more]), lambda: answered.put(None), ended.put)
+
+    try:
+        launch(Batch(Hop, [Entry(Hop(6))]))
+        launch()
+        launched.set()
+        answered.get(timeout=30)
+        for _ in range(4):
+            answered.get(timeout=30)
+            launch()
+        ((_, result, _),) = ended.get(timeout=30)
+    finally:
+        device.close()
+    assert result == "there" and looked == [1, 2, 2, 2, 2, 2]
+
+
 def test_a_device_that_is_closed_takes_no_more_steps():
     begun = threading.Event()
 
