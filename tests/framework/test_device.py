@@ -297,6 +297,27 @@ def test_who_was_answered_has_a_moment_to_ask_for_more_before_a_step_is_taken_al
     assert result == "there" and looked == [1, 2, 2, 2, 2, 2]
 
 
+def test_who_fails_in_a_batch_that_it_rode_with_has_not_ridden_and_no_other_suffers():
+    theirs, mine, bad = Embed(), Embed(), Embed()
+
+    def refuse(batch):
+        if any(command.at[0] is bad for command in batch):
+            raise RuntimeError("bad")
+
+    rode = []
+    ride = Ride(
+        Look,
+        lambda running, weight: [Look((bad if one.steps == 1 else mine,)) for one in running],
+        lambda done: rode.append([one.steps for one in done]),
+    )
+    runner = WaveRunner({Look: refuse, Hop: hop}, {Hop: ride})
+    runner.run(Wave([Batch(Hop, [Entry(Hop(steps)) for steps in (1, 3)])]))
+    wave = Wave([Batch(Look, [look(theirs)])])
+    runner.run(wave)
+    assert wave.batches[0].errors == {} and rode == [[3]]
+    assert [result for _, result, _ in runner.stepping.step()] == ["there"]  # by a step of its own
+
+
 def test_a_device_that_is_closed_takes_no_more_steps():
     begun = threading.Event()
 
