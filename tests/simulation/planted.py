@@ -606,6 +606,18 @@ BUGS = [
         "left = list(self._running[kind])",
     ),
     Planted(
+        "what has ridden in a wave takes another step behind it",
+        "pie_core/inference/stepping.py",
+        "            self._further |= {id(entry) for entry in going}\n",
+        "",
+    ),
+    Planted(
+        "who has ridden is not told",
+        "pie_core/inference/stepping.py",
+        "            self._rides[kind].done([entry.command for entry in going])\n",
+        "",
+    ),
+    Planted(
         "those that are skipped begin all the same",
         "pie_core/inference/device.py",
         "        entries = [batch.entries[place] for place in places]\n",

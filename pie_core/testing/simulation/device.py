@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pie_core.command import Command
 from pie_core.inference.device import Completed, WaveRunner, Worked
-from pie_core.inference.stepping import Concluded, Conclusion
+from pie_core.inference.stepping import Concluded, Conclusion, Ride
 from pie_core.inference.swapping import SwapIn, SwapOut
 from pie_core.inference.wave import Wave
 from pie_core.testing.simulation.faults import Workshop
@@ -38,6 +38,7 @@ class SimulatedDevice:
     def __init__(
         self,
         workshop: Workshop,
+        rides: Mapping[type[Command], Ride],
         ledger: Ledger,
         loop: asyncio.AbstractEventLoop,
         draw: random.Random,
@@ -46,7 +47,7 @@ class SimulatedDevice:
         told: Callable[[Wave[Any]], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._runner = WaveRunner(workshop.routes)
+        self._runner = WaveRunner(workshop.routes, rides)
         self._ledger = ledger
         self._loop = loop
         self._draw = draw

@@ -14,7 +14,7 @@ from pie_core.errors import PluginError, nearest
 from pie_core.plugins import Selection, discover, load, select
 from pie_core.policies import parse_options
 from pie_core.registry import Registry, load_registry
-from pie_core.testing.simulation.linger import LINGERING
+from pie_core.testing.simulation.linger import lingering
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Installed:
 
 def load_installed() -> Installed:
     """Load all of them. Raises `PieError`."""
-    registry = Registry([*load_registry(Selection()).traits.values(), LINGERING])
+    traits = load_registry(Selection()).traits
+    registry = Registry([*traits.values(), lingering(traits)])
     return Installed(registry, _policies("dispatch"), _policies("contention"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pie_core.command import UNFINISHED, Command, Planned, Reads, Writes
@@ -11,7 +11,7 @@ from pie_core.inference.backend import HandlerSpec
 from pie_core.model import ModelInfo
 from pie_core.resource import Embed, KvPage
 from pie_core.schema import U32
-from pie_core.testing.fake import FakeBackend, Slot, digest
+from pie_core.testing.fake import FakeBackend, FakeHandler, Slot, digest
 from pie_core.trait import Trait
 
 
@@ -19,7 +19,8 @@ class Linger(Command):
     """Look at everything that is named once more with each of so many steps, and write down what it came to.
 
     ikv, emb: what each step reads. okv: `room` free slots of these pages are reserved; with each step, one more of the
-    first `fill` is filled, with the last all that are left. oemb: one Embed, written with the last step.
+    first `fill` is filled, with the last all that are left. oemb: one Embed, written with the last step. A step of one
+    that fills any runs the first of `emb`, from `ikv` to `oemb`: with a batch of `forward`, if there is one.
     fails_at: the step that fails, counted from 0; None: none does. Returns a number for each step.
     """
 
@@ -37,6 +38,7 @@ class Linger(Command):
     slots: Planned[tuple[tuple[int, int], ...]] = ()  # as for `forward`; those that are reserved
     start: Planned[int] = 0  # the position of the first slot
     seen: Planned[tuple[bytes, ...]] = ()  # what each step that was taken came to
+    passed: Planned[bool] = False  # what the next step runs has run
     concluded: Planned[tuple[Any, ...]] = ()  # what it was told, each time
 
     def prepare(self, model: ModelInfo) -> None:
@@ -79,15 +81,49 @@ class LingerHandler:
 
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
+        self._forward = FakeHandler(backend)
+
+    def ride_linger(self, batch: Sequence[Linger], beside: int) -> list[Command | None]:
+        """What the next steps run, as part of a batch of `forward` with so many tokens already; if there is room."""
+        due = [self._is_due(command) for command in batch]
+        if beside + sum(due) > self._backend.batch_limit(Linger):
+            return [None] * len(batch)
+        return [self._pass(command) if runs else None for command, runs in zip(batch, due, strict=True)]
+
+    def rode_linger(self, batch: Sequence[Linger]) -> None:
+        """It has run for these."""
+        for command in batch:
+            command.passed = True
 
     def linger(self, batch: Sequence[Linger]) -> list[Any]:
         """One step of each."""
+        for command in batch:
+            if self._is_due(command):
+                self._forward.forward([self._pass(command)])
+                command.passed = True
         values = [self._look(command) for command in batch]  # all before the first change: it may be run again
         return [self._take(command, value) for command, value in zip(batch, values, strict=True)]
 
+    def _is_due(self, command: Linger) -> bool:
+        return command.fill > 0 and not command.passed
+
+    def _pass(self, command: Linger) -> Command:
+        assert command.rides is not None
+        number = self._next_slot(command)
+        place, slot = command.slots[number]
+        return command.rides(
+            ikv=command.ikv,
+            iemb=command.emb[:1],
+            okv=(command.okv[place],),
+            oemb=command.oemb,
+            live=command.live,
+            slots=((0, slot),),
+            positions=(command.start + number,),
+        )
+
     def _look(self, command: Linger) -> bytes:
         embeds, slots = self._backend.embeds, self._backend.slots
-        inputs = [embeds[embed.index] for embed in command.emb]
+        inputs = [embeds[embed.index] for embed in (*command.emb, *(command.oemb if command.passed else ()))]
         context = [
             slots[page.index, slot]
             for page, live in zip(command.ikv, command.live, strict=True)
@@ -98,9 +134,10 @@ class LingerHandler:
         return digest("linger", command.seen[-1:], inputs, context, own)
 
     def _take(self, command: Linger, value: bytes) -> Any:
-        before = self._filled(command)
+        first = self._next_slot(command)
         command.seen += (value,)
-        for number in range(before, self._filled(command)):
+        command.passed = False
+        for number in range(first, self._filled(command)):
             place, slot = command.slots[number]
             entry: Slot = (command.start + number, digest("kv", value, number))
             self._backend.slots[command.okv[place].index, slot] = entry
@@ -109,18 +146,32 @@ class LingerHandler:
         self._backend.embeds[command.oemb[0].index] = value
         return [int.from_bytes(seen[:2], "big") for seen in command.seen]
 
+    def _next_slot(self, command: Linger) -> int:
+        """The slot that a step runs for: when all are filled, the last of them once more."""
+        return min(self._filled(command), max(command.fill - 1, 0))
+
     def _filled(self, command: Linger) -> int:
         taken = len(command.seen)
         return command.fill if taken == command.steps else min(taken, command.fill)
 
 
-LINGERING = Trait(
-    name="lingering",
-    version="1.0.0",
-    doc="Commands that run in steps.",
-    calls=(Linger,),
-    requires=("forward>=1,<2",),
-)
+def lingering(installed: Mapping[str, Trait]) -> Trait:
+    """The trait, over the installed one that runs the model."""
+    calls = installed["forward"].calls
+    forward = next(call for call in calls if issubclass(call, Command) and call.signature().name == "forward")
+
+    class Riding(Linger):
+        __doc__ = Linger.__doc__
+        name = "linger"
+        rides = forward
+
+    return Trait(
+        name="lingering",
+        version="1.0.0",
+        doc="Commands that run in steps.",
+        calls=(Riding,),
+        requires=("forward>=1,<2",),
+    )
 
 
 def linger_handler() -> HandlerSpec:

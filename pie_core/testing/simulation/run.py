@@ -85,7 +85,9 @@ class Run:
         model = assemble(
             backend,
             realization,
-            lambda _: SimulatedDevice(workshop, ledger, loop, draw, world.wave_s, world.swap_s, watch.told, watch.tell),
+            lambda _: SimulatedDevice(
+                workshop, realization.rides, ledger, loop, draw, world.wave_s, world.swap_s, watch.told, watch.tell
+            ),
             Environment(loop.time, watch.soon, self._evicted, watch.later),
             dispatch,
             contention,
