@@ -102,7 +102,7 @@ class Command(Call):
 
     `place`   "host": it runs on a thread of the host instead, beside the device, alone: for work that is too long for
               the control thread and needs no tensor. It touches resources of the host only (`HostResource`), and only
-              such commands write those.
+              such commands, and those that are `stepwise`, write those.
     `heavy`   one launch costs about the same whatever its size (a forward pass): batching waits for company among the
               commands that can be made ready first, and a wave holds one batch of it.
     `staged`  it has a part for the host: as soon as it is enqueued the handler's method `stage_NAME` is called with it
@@ -117,9 +117,11 @@ class Command(Call):
     `rides`   another command, in whose batches one that is `stepwise` can take its steps where there are any; its
               handler then has methods `ride_NAME` and `rode_NAME` (`inference/stepping.py: Ride`).
     `batches_with`   another command of the same trait whose batches this one joins, for work that is the same but for a
-              detail; `None`: batches of its own. What the other one says of `heavy` and the backend of its limit then
-              holds for both, and the backend's method for the other one gets them mixed. A handler that can do so has
-              a method of this command's name as well, usually the same function.
+              detail; `None`: batches of its own. What the other one says of `heavy`, `stepwise` and `rides` and the
+              backend of its limit then holds for both, and the backend's method for the other one gets them mixed. A
+              handler that can do so has a method of this command's name as well, usually the same function. It may be
+              a command of a supertrait, too, if this one is a subclass of it: `class Mine(Theirs, kw_only=True)`, where
+              what is required of the new fields comes before all that is not.
     """
 
     place: ClassVar[Place] = "device"
@@ -194,7 +196,12 @@ def _read_signature(cls: type[Call]) -> Signature:
     )
 
 
-def _read_parameters(cls: type[Call], name: str) -> Iterator[Parameter]:
+def _read_parameters(cls: type[Call], name: str) -> list[Parameter]:
+    """Those that are required first: a subclass may have added some behind others that are not."""
+    return sorted(_parameters_of(cls, name), key=lambda parameter: not parameter.required)
+
+
+def _parameters_of(cls: type[Call], name: str) -> Iterator[Parameter]:
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in msgspec.structs.fields(cls):
         annotation = hints[field.name]

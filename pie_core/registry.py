@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from pie_core.command import Call, Command, ControlCall, Query
+from pie_core.command import Call, Command, ControlCall, Query, call_name
 from pie_core.errors import PluginError, TraitError, UnsupportedError, nearest
 from pie_core.inference.backend import ANY, Backend, Foundation, HandlerSpec
 from pie_core.inference.staging import Stage, StageMethod, stage_route
@@ -49,6 +49,18 @@ class Registry:
                 owner[name] = trait.name
             self.traits[trait.name] = trait
         self._drop_unsupported()
+        for trait in self.traits.values():
+            self._check_company(trait)
+
+    def _check_company(self, trait: Trait) -> None:
+        """What a command batches with must be there whenever the command is."""
+        below = [call for base in with_supertraits([trait.name], self.traits, "") for call in base.calls]
+        for call in trait.calls:
+            if issubclass(call, Command) and call.batch_kind() not in below:
+                raise PluginError(
+                    f"trait {trait.name!r}: {call_name(call)} batches with {call_name(call.batch_kind())}, which is a "
+                    "command of none of its supertraits; name its trait in `requires`"
+                )
 
     def _drop_unsupported(self) -> None:
         """Set aside traits whose supertraits are missing or of another version, until all that is left can stand."""
@@ -295,7 +307,7 @@ def _resolve(trait: Trait, handler: object, realization: Realization) -> None:
             realization.routes[call] = getattr(handler, name)
             if call.staged:
                 realization.stages[call] = getattr(handler, f"stage_{name}")
-            if call.rides is not None:
+            if call.rides is not None and call.batches_with is None:
                 realization.rides[call] = Ride(
                     call.rides, getattr(handler, f"ride_{name}"), getattr(handler, f"rode_{name}")
                 )

@@ -135,9 +135,10 @@ class HostResource(Resource):
     A trait that brings a subclass needs no pool of any backend. `capacity` is how many a model has at a time. Freed, or
     with its inferlet ended, the record is forgotten, and what it holds with it.
 
-    It is written by commands of the host (`Command.place`), in order. Every write makes a new *version*: a command of
-    the device that reads it takes what it needs from the record in `prepare`, runs when the writes before it are done,
-    and must find there what it took, whatever is written meanwhile. So no write waits for those who read.
+    It is written by commands of the host (`Command.place`) and by such as run in steps, in order. Every write makes a
+    new *version*: a command of the device that reads it takes what it needs from the record in `prepare`, runs when the
+    writes before it are done, and must find there what it took, whatever is written meanwhile. So no write waits for
+    those who read.
     """
 
     accumulates = True

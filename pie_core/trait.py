@@ -61,15 +61,20 @@ class Trait:
 
 
 def _check_company(trait: Trait, command: type[Command], host: type[Command]) -> None:
-    if host not in trait.calls or host.batches_with is not None:
+    """Whether it is a supertrait's, the registry can tell; we can tell that a handler may take one for the other."""
+    if not (host in trait.calls or issubclass(command, host)) or host.batches_with is not None:
         raise DeclarationError(
             f"trait {trait.name!r}: {call_name(command)} batches with {call_name(host)}, which is not a command of "
-            "this trait with batches of its own; name one that is, or leave `batches_with` out"
+            "this trait with batches of its own, nor one of a supertrait that it is a subclass of; name one that is, "
+            "or leave `batches_with` out"
         )
 
 
 def _check_place(trait: Trait, command: type[Command]) -> None:
-    """The device and the host do not wait for each other's launches, so neither writes what the other one does."""
+    """The device and the host do not wait for each other's launches, so neither writes what the other one does.
+
+    But for commands that run in steps: what waits for one waits until it is done, as for one of the host.
+    """
     if command.staged and command.place == "host":
         raise DeclarationError(
             f"trait {trait.name!r}: {call_name(command)} is staged and runs on the host, which is one thing too many; "
@@ -85,8 +90,8 @@ def _check_place(trait: Trait, command: type[Command]) -> None:
                 f"trait {trait.name!r}: {call_name(command)} runs on the host and names a {kind.kind}, which lives on "
                 "the device"
             )
-        if command.place == "device" and of_host and access is Access.WRITE:
+        if command.place == "device" and of_host and access is Access.WRITE and not command.stepwise:
             raise DeclarationError(
                 f"trait {trait.name!r}: {call_name(command)} runs on the device and writes a {kind.kind}, which lives "
-                'on the host; only commands whose `place` is "host" may'
+                'on the host; only commands whose `place` is "host", or that are `stepwise`, may'
             )

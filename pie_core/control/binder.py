@@ -78,6 +78,9 @@ def _bind_source(signature: Signature, scope: dict[str, Any]) -> list[str]:
                 f"        for record in {value}:",
                 f"            if record.holders > 1: space.refuse_shared(record, where{place})",
             ]
+    names = tuple(parameter.name for parameter in signature.parameters)
+    if names != scope["Call"].__struct_fields__[: len(names)]:  # some are required and come behind others that are not
+        values = [f"{name}={value}" for name, value in zip(names, values, strict=True)]
     return [*lines, f"    return Call({', '.join(values)})"]
 
 

@@ -81,7 +81,7 @@ class Statistics:
 
     def concluded(self, submission: Any) -> None:
         """A command that ran in steps has ended."""
-        counters = self.calls[submission.command.signature().name]
+        counters = self.calls[submission.command.batch_kind().signature().name]
         counters.shares += submission.share
         counters.batches = round(counters.shares)
         counters.weight += submission.command.weight

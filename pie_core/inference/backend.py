@@ -12,7 +12,8 @@ A handler is a plain object with one method per call of its trait, named like th
 
 Command methods run on the device thread, one batch at a time, in launch order; they may keep the device busy after
 returning only if later batches are ordered behind them. They return one result per command, in order, or `None` if
-the command declares none. A command that says `batches_with` comes to the method of the command it names, among those.
+the command declares none. A command that says `batches_with` comes to the method of the command it names, among those;
+of a supertrait's, too.
 The commands of one batch do not depend on each other. They must not touch the books of a
 resource except `index`, must not keep a command after returning, and must give each command a result that does not
 depend on what else is in the batch. An exception fails the batch; the device thread then runs its commands one by

@@ -1,6 +1,7 @@
 """Calls and traits as data: what a declaration may say, and what is refused when it is read."""
 
 from array import array
+from types import SimpleNamespace
 from typing import Annotated
 
 import msgspec
@@ -17,15 +18,19 @@ from pie_core import (
     Embed,
     HandlerSpec,
     Handles,
+    HostResource,
     KvPage,
     Mask,
     Planned,
+    PluginError,
     Query,
     Reads,
     Trait,
     Writes,
 )
 from pie_core.command import call_name
+from pie_core.control.binder import Binder
+from pie_core.registry import Registry
 from pie_core.schema import Access, value_type
 
 
@@ -223,3 +228,63 @@ def test_a_command_is_batched_with_the_one_it_names():
 def test_a_command_batches_with_one_of_its_trait_that_has_batches_of_its_own(calls):
     with pytest.raises(DeclarationError, match="which is not a command of this trait with batches of its own"):
         Trait("sit", "1.0", "Sit.", calls)
+
+
+class SitUp(Sit, kw_only=True):
+    """Sit up."""
+
+    batches_with = Sit
+    seat: Reads[KvPage]
+
+
+SITTING = Trait("sitting", "1.0", "Sit.", (Sit,))
+
+
+def test_a_command_batches_with_one_of_a_supertrait_that_it_is_a_subclass_of():
+    straight = Trait("straight", "1.0", "Sit up.", (SitUp,), ("sitting>=1",))
+    assert Registry([SITTING, straight]).traits["straight"].calls[0].batch_kind() is Sit
+    with pytest.raises(PluginError, match="sit_up batches with sit, which is a command of none of its supertraits"):
+        Registry([SITTING, Trait("straight", "1.0", "Sit up.", (SitUp,))])
+
+
+class Bow(Command):
+    """Bow."""
+
+    low: Reads[Embed]
+    times: U32 = 1
+
+
+class BowTo(Bow, kw_only=True):
+    """Bow to somebody."""
+
+    whom: Reads[KvPage]
+    deep: bool = False
+
+
+def test_what_a_subclass_requires_comes_before_all_that_may_be_left_out():
+    assert [p.name for p in BowTo.signature().parameters] == ["low", "whom", "times", "deep"]
+    space = SimpleNamespace(tables={Embed: {1: "low"}, KvPage: {2: "whom"}})
+    bound = Binder(BowTo).bind(space, [[1], [2], 3])
+    assert (bound.low, bound.whom, bound.times, bound.deep) == (("low",), ("whom",), 3, False)
+
+
+class Ledger(HostResource):
+    kind = "ledger"
+
+
+class Noted(Command):
+    """Note."""
+
+    book: Writes[Ledger]
+
+
+class NoteOn(Noted):
+    """Go on noting."""
+
+    stepwise = True
+
+
+def test_of_the_commands_of_the_device_those_that_run_in_steps_may_write_what_lives_on_the_host():
+    with pytest.raises(DeclarationError, match="noted runs on the device and writes a ledger"):
+        Trait("noting", "1.0", "Note.", (Noted,), resources=(Ledger,))
+    assert Trait("noting", "1.0", "Note.", (NoteOn,), resources=(Ledger,)).calls == (NoteOn,)
