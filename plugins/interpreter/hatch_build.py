@@ -14,7 +14,7 @@ from packaging.tags import platform_tags
 TEXT = "pie-traits-text"
 SETS = (  # the distributions whose traits an interpreter is for: the least that can be installed, and all of ours
     {TEXT},
-    {TEXT, "pie-traits-grammar", "pie-traits-decode", "pie-traits-image"},
+    {TEXT, "pie-traits-grammar", "pie-traits-decode", "pie-traits-guided", "pie-traits-image"},
 )
 
 

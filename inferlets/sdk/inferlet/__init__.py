@@ -26,6 +26,7 @@ from inferlet.errors import (
     TraitError,
 )
 from inferlet.future import Future
+from inferlet.guiding import Grammar
 from inferlet.handles import Embed, KvPage, Queue
 from inferlet.model import (
     Model,
@@ -54,6 +55,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "Drafter",
     "Embed",
     "Future",
+    "Grammar",
     "HandleError",
     "KvPage",
     "Model",

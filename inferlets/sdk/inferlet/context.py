@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from inferlet import calls, generating, speculating
 from inferlet.attention import Attention, mask_rows
@@ -12,6 +13,7 @@ from inferlet.dist import Dist
 from inferlet.drafting import Drafter
 from inferlet.drawing import Burst, Bursts, OneByOne
 from inferlet.errors import ArgumentError, PieError
+from inferlet.guiding import Grammar
 from inferlet.handles import Embed, Queue
 from inferlet.host import Host, host
 from inferlet.images import IMAGE, Images
@@ -130,7 +132,7 @@ class Context:
         self,
         sampler: Sampler | None = None,
         stop: Stop | None = None,
-        constraints: Sequence[Constraint] = (),
+        constraints: Sequence[Constraint | Grammar] = (),
         drafter: Drafter | None = None,
     ) -> str:
         """Generate until `stop` says so, the model ends its answer, or the model's range is full; the text."""
@@ -142,7 +144,7 @@ class Context:
         max_token: int | None = None,
         stop: str | Sequence[str] = (),
         sampler: Sampler | None = None,
-        constraints: Sequence[Constraint] = (),
+        constraints: Sequence[Constraint | Grammar] = (),
     ) -> str:
         """Generate at most `max_token` tokens, up to the first of the `stop` strings, which is not part of the text."""
         endings = [stop] if isinstance(stop, str) else list(stop)
@@ -154,7 +156,7 @@ class Context:
         self,
         sampler: Sampler | None = None,
         stop: Stop | None = None,
-        constraints: Sequence[Constraint] = (),
+        constraints: Sequence[Constraint | Grammar] = (),
         drafter: Drafter | None = None,
     ) -> AsyncIterator[str]:
         """The text in pieces, as whole characters, while it is generated; some tokens at a time.
@@ -168,7 +170,7 @@ class Context:
         self,
         sampler: Sampler | None,
         stop: Stop | None,
-        constraints: Sequence[Constraint],
+        constraints: Sequence[Constraint | Grammar],
         drafter: Drafter | None,
         burst: Burst,
     ) -> AsyncIterator[str]:
@@ -311,16 +313,17 @@ class Context:
         """Its draws use up the hidden state of the last token."""
         self.drawing, self._states = drawing, range(0)
 
-    def start_ahead(
-        self, state: Embed, first: int | None, most: int, settings: Mapping[str, object]
-    ) -> Awaitable[list[int]]:
-        """Have up to `most` tokens drawn behind `state`, after `first` was run there; the pages are ahead then."""
-        table = self._table
+    def start_ahead(self, state: Embed, first: int | None, most: int, settings: Mapping[str, object]) -> Awaitable[Any]:
+        """Have up to `most` tokens drawn behind `state`, after `first` was run there; the pages are ahead then.
+
+        What `decode` gives, or `decode_guided` where a matcher is among the settings.
+        """
+        table, draw = self._table, calls.decode_guided if "matcher" in settings else calls.decode
         before, context = table.tokens, table.handles()
         pages = table.reserve(most - (first is None))
         try:
-            drawn: Awaitable[list[int]] = calls.decode(
-                self.queue, context, state, pages, state, most, first, adapter=self.adapter, **settings
+            drawn: Awaitable[Any] = draw(
+                self.queue, context, state, pages, state, most, first=first, adapter=self.adapter, **settings
             )
         except BaseException:
             table.settle(before)

@@ -11,6 +11,7 @@ from inferlet import calls
 from inferlet.adjusting import Adjustment
 from inferlet.attention import Attention
 from inferlet.errors import ResourceError
+from inferlet.guiding import Guide
 from inferlet.handles import Embed
 from inferlet.model import Model
 from inferlet.sampling import Constraint, Sampler, Sampling
@@ -34,26 +35,38 @@ class Plan:
 
     sampling: Sampling
     adjustment: Adjustment | None
+    guide: Guide | None
     bounds: Foreseen | None
     burst: Burst
 
+    def one_by_one(self, attention: Attention | None) -> bool:
+        """Whether `sample` serves better than `decode`."""
+        bare = self.adjustment is None and self.guide is None
+        return bare and (attention is not None or self.bounds is None)
+
 
 def plan_drawing(
-    model: Model, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint], burst: Burst
+    model: Model,
+    sampler: Sampler,
+    stop: Stop | None,
+    constraints: Sequence[Constraint],
+    guide: Guide | None,
+    burst: Burst,
 ) -> Plan | None:
     """The plan, if the server can do this."""
-    if "decode" not in model.traits or not isinstance(sampler, Sampling) or len(constraints) > 1:
+    trait = "decode" if guide is None else "decode_guided"
+    if trait not in model.traits or not isinstance(sampler, Sampling) or len(constraints) > 1:
         return None
     adjustment = constraints[0] if constraints else None
     if not (adjustment is None or isinstance(adjustment, Adjustment)):
         return None
     bounds = Foreseen() if stop is None else stop if isinstance(stop, Foreseen) else None
-    return Plan(sampler, adjustment, bounds, burst)
+    return Plan(sampler, adjustment, guide, bounds, burst)
 
 
 def can_draw(context: Context, plan: Plan) -> bool:
-    """Whether the server can draw the next token: it takes either a pattern of attention or an adjustment."""
-    return context.attention is None or plan.adjustment is None
+    """Whether the server can draw the next token: with a pattern of attention it takes no adjustment and no guide."""
+    return context.attention is None or plan.one_by_one(context.attention)
 
 
 async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int:
@@ -61,7 +74,7 @@ async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int
     drawing = context.drawing
     if drawing is None or not drawing.goes_on(plan, context.attention):
         (state,) = context.hidden_states(1)
-        one_by_one = context.attention is not None or (plan.bounds is None and plan.adjustment is None)
+        one_by_one = plan.one_by_one(context.attention)
         drawing = OneByOne(context, state, plan) if one_by_one else Bursts(context, state, plan)
         context.draw_over(drawing)
     try:
@@ -91,8 +104,7 @@ class OneByOne:
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """Whether the next draw can be the one that is wanted."""
-        wanted = attention is not None or (plan.bounds is None and plan.adjustment is None)
-        return wanted and plan.sampling is self._sampling and attention is self._attention
+        return plan.one_by_one(attention) and plan.sampling is self._sampling and attention is self._attention
 
     async def next(self, answer: Sequence[int]) -> int:
         """The next token. The context has taken the one before."""
@@ -132,7 +144,9 @@ class Bursts:
         return self._last
 
     async def _draw(self, answer: Sequence[int]) -> None:
-        context, bounds = self._context, self._plan.bounds
+        context, bounds, guide = self._context, self._plan.bounds, self._plan.guide
+        if guide is not None:
+            guide.settle(len(answer))
         most = min(self._size, context.model.max_position - len(context.tokens))
         if bounds is None:
             most = 1
@@ -145,7 +159,8 @@ class Bursts:
                 raise
             most = 1
             waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
-        drawn = await waiting
+        told = await waiting
+        drawn = told if guide is None else guide.follow(told)
         self._size = min(2 * self._size, self._plan.burst.most)
         if context.drawing is self:
             context.end_ahead(self._state, len(drawn) - (self._last is None))
@@ -169,4 +184,6 @@ class Bursts:
             settings["biased"], settings["bias"] = list(adjustment.bias), list(adjustment.bias.values())
             settings["presence"], settings["frequency"] = adjustment.presence, adjustment.frequency
             settings["seen"] = [*adjustment.seen, *answer] if adjustment.counts else []
+        if self._plan.guide is not None:
+            settings["matcher"] = self._plan.guide.matcher
         return settings

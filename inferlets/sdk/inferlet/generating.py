@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferlet import calls
+from inferlet.dist import Dist
 from inferlet.drawing import Burst, Plan, can_draw, draw_there, plan_drawing
+from inferlet.guiding import Grammar, Guide, split_grammar
 from inferlet.sampling import DIST_TOKENS, Constraint, Sampler
 from inferlet.stopping import Stop
 from inferlet.streaming import TextDecoder
@@ -16,35 +19,63 @@ if TYPE_CHECKING:
 
 
 async def stream(
-    context: Context, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint], burst: Burst
+    context: Context, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint | Grammar], burst: Burst
 ) -> AsyncIterator[str]:
     """See `Context.stream`."""
+    grammar, others = split_grammar(constraints)
+    guide = await Guide.start(context, grammar) if grammar is not None else None
+    way = Way(context, sampler, others, guide, plan_drawing(context.model, sampler, stop, others, guide, burst))
     decoder = TextDecoder(lambda ids: calls.detokenize(context.queue, list(ids)))
-    model, answer, text = context.model, list[int](), ""
-    plan = plan_drawing(model, sampler, stop, constraints, burst)
-    while len(context.tokens) < model.max_position and not (stop is not None and stop(answer, text)):
-        token = await _next(context, plan, sampler, answer, constraints)
-        if token in model.eos_tokens:
-            context.drawing = None  # nothing goes on behind this token
-            break
-        answer.append(token)
-        context.tokens.append(token)
-        piece = decoder.add(token)
-        text += piece
-        if piece:
-            yield piece
+    model, answer, text, closed = context.model, list[int](), "", False
+    try:
+        while len(context.tokens) < model.max_position and not (stop is not None and stop(answer, text)):
+            if guide is not None and guide.is_over(len(answer)):
+                break
+            token = await way.next(answer)
+            if closed := token in model.eos_tokens:
+                context.drawing = None  # nothing goes on behind this token
+                break
+            answer.append(token)
+            context.tokens.append(token)
+            piece = decoder.add(token)
+            text += piece
+            if piece:
+                yield piece
+        if guide is not None:
+            await guide.finish(len(answer) + closed)
+    finally:
+        if guide is not None:
+            guide.close()
     rest = decoder.flush()
     if rest:
         yield rest
 
 
-async def _next(
-    context: Context, plan: Plan | None, sampler: Sampler, answer: list[int], constraints: Sequence[Constraint]
-) -> int:
-    if plan is not None and can_draw(context, plan):
-        return await draw_there(context, plan, answer)
-    wanted: int = getattr(sampler, "top_k", DIST_TOKENS)
-    dist = await context.next_dist(max(wanted, DIST_TOKENS) if constraints else wanted)
-    for constraint in constraints:
-        dist = constraint(dist, answer)
-    return sampler(dist)
+@dataclass(frozen=True)
+class Way:
+    """How the tokens of one answer are drawn: by the server, as planned, where it can; else here."""
+
+    context: Context
+    sampler: Sampler
+    constraints: Sequence[Constraint]
+    guide: Guide | None
+    plan: Plan | None
+
+    async def next(self, answer: list[int]) -> int:
+        """The token behind those of the answer."""
+        if self.plan is not None and can_draw(self.context, self.plan):
+            return await draw_there(self.context, self.plan, answer)
+        wanted: int = getattr(self.sampler, "top_k", DIST_TOKENS)
+        dist = await self._dist(max(wanted, DIST_TOKENS) if self.constraints else wanted, len(answer))
+        for constraint in self.constraints:
+            dist = constraint(dist, answer)
+        token = self.sampler(dist)
+        if self.guide is not None:
+            await self.guide.take(token)
+        return token
+
+    async def _dist(self, top_k: int, count: int) -> Dist:
+        if self.guide is None:
+            return await self.context.next_dist(top_k)
+        self.guide.settle(count)
+        return await self.guide.next_dist(self.context, top_k)

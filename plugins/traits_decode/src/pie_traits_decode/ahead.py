@@ -12,7 +12,10 @@ class Steps(Protocol):
     """Decodes that run by themselves. Device thread."""
 
     def takes(self, run: Run) -> bool:
-        """Whether it can run this one from here on. Asked before each step, for the same answer once it was yes."""
+        """Whether it can run this one from here on; one that is `adjusted`, only if it does that itself.
+
+        Asked before each step, for the same answer once it was yes.
+        """
         ...
 
     def step(self, runs: Sequence[Run]) -> None:

@@ -10,6 +10,7 @@ from inferlet.draws import Draws
 from pie_traits_text.forward import Forward
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
+from pie_traits_text.restricting import restricted_dists
 
 from pie_core import UNFINISHED, Command, Foundation
 from pie_traits_decode.ahead import DecodesAhead
@@ -18,9 +19,13 @@ from pie_traits_decode.running import Run
 from pie_traits_decode.sample import Sample
 from pie_traits_decode.steps import Decode
 
+PATIENCE_S = 1e-3  # for a guide, where the device has nothing else to do
+
 
 class DecodeHandler:
     """Draws just as a program does that is given the distributions. Device thread."""
+
+    follows_guides = True  # `FollowsGuides`
 
     def __init__(self, ground: Foundation) -> None:
         self._input = ground.handlers["input_text"]
@@ -58,7 +63,7 @@ class DecodeHandler:
             self._ahead.step(ahead)
         for part in _parts(runs, self._steps_at_once):
             self._step(part)
-        return [command.state.tokens if command.state.ended else UNFINISHED for command in batch]
+        return [command.answer(command.state.tokens) if command.state.ended else UNFINISHED for command in batch]
 
     def ride_decode(self, batch: Sequence[Decode], beside: int) -> list[Command | None]:
         """The passes that are due, as part of a batch of `forward`. Those that run ahead of the host stay apart."""
@@ -88,9 +93,23 @@ class DecodeHandler:
             for run in waiting:
                 run.has_run()
         drawing = [run for run in runs if not run.ended]
-        dists = self._output.get_next_dist([run.ask() for run in drawing])
-        for run, dist in zip(drawing, dists, strict=True):
-            run.draw(Dist.of(dist))
+        if plain := [run for run in drawing if run.guide is None]:
+            _draw(plain, self._output.get_next_dist([run.ask() for run in plain]))
+        if guided := [run for run in drawing if run.guide is not None]:
+            self._draw_guided(guided, 0.0 if waiting or plain else PATIENCE_S)
+
+    def _draw_guided(self, runs: Sequence[Run], patience_s: float) -> None:
+        """Those whose guides are ready. On a GPU the model still computes while they are asked."""
+        allowed = [run.guide.allowed(patience_s if run is runs[0] else 0.0) for run in runs if run.guide is not None]
+        ready = [(run, mask) for run, mask in zip(runs, allowed, strict=True) if mask is not None]
+        if ready:
+            asked = [run.ask() for run, _ in ready]
+            _draw([run for run, _ in ready], restricted_dists(self._output, asked, [mask for _, mask in ready]))
+
+
+def _draw(runs: Sequence[Run], dists: Sequence[Any]) -> None:
+    for run, dist in zip(runs, dists, strict=True):
+        run.draw(Dist.of(dist))
 
 
 def _parts(whole: Sequence[Any], most: int) -> list[Sequence[Any]]:

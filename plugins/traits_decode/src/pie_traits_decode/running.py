@@ -14,7 +14,7 @@ from pie_traits_decode.steps import Decode
 
 
 class Run:
-    """What was drawn and run, and the commands of the text traits for what is next.
+    """What was drawn and run, and the commands of the text traits for what is next. guide: which tokens that may be.
 
     pages: that are looked at or filled. live: for each, the bit mask of the slots that are context by now. tokens:
     drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
@@ -34,8 +34,9 @@ class Run:
         adjustment = Adjustment(
             dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
         )
-        self.adjusted = adjustment.changes_anything
-        self._adjustment = adjustment if self.adjusted else None
+        self.guide = command.guide
+        self.adjusted = adjustment.changes_anything or self.guide is not None
+        self._adjustment = adjustment if adjustment.changes_anything else None
 
     @property
     def position(self) -> int:
@@ -94,6 +95,9 @@ class Run:
 
     def take(self, token: int) -> None:
         """This one was drawn."""
+        guide = self.guide
+        if guide is not None:
+            guide.take(token)
         self.tokens.append(token)
-        self.ended = len(self.tokens) == self.command.most or token in self._ends
+        self.ended = len(self.tokens) == self.command.most or token in self._ends or (guide is not None and guide.ended)
         self.pending = None if self.ended else token

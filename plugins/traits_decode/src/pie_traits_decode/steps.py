@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from pie_traits_text.forward import Forward
 
@@ -21,6 +21,7 @@ from pie_core import (
     Writes,
 )
 from pie_core.errors import nearest
+from pie_traits_decode.guiding import Guide
 from pie_traits_decode.settings import check_settings, position_behind
 
 MOST = 1024  # tokens of one command
@@ -51,7 +52,7 @@ class Decode(Command):
 
     stepwise = True
     rides = Forward
-    returns = list[U32]
+    returns: ClassVar[Any] = list[U32]
     ikv: Reads[KvPage]
     emb: Reads[Embed]
     okv: Writes[KvPage]
@@ -78,17 +79,23 @@ class Decode(Command):
     ran: Planned[int | None] = None  # how many tokens were run, once it has ended
     state: Planned[Any] = None  # the handler's, between steps
 
+    @property
+    def guide(self) -> Guide | None:
+        """What tells which tokens may come next; None: all. See `Guide`."""
+        return None
+
     def prepare(self, model: ModelInfo) -> None:
-        self._check(model)
-        start = position_behind(self.emb, "decode")
+        where = self.signature().name
+        self._check(model, where)
+        start = position_behind(self.emb, where)
         runs = self.most - (self.first is None)
         if start + runs > model.max_position:
             left = max(0, model.max_position - start)
-            raise ArgumentError(f"decode: the model has {left} positions left, {runs} tokens are to be run")
+            raise ArgumentError(f"{where}: the model has {left} positions left, {runs} tokens are to be run")
         free = sum(page.free for page in self.okv)
         if free < runs:
             raise ArgumentError(
-                f"decode: `okv` has {free} free slots, {runs} tokens are to be run; allocate more pages"
+                f"{where}: `okv` has {free} free slots, {runs} tokens are to be run; allocate more pages"
             )
         self.start = start
         self.live = tuple([page.live for page in self.ikv])
@@ -110,28 +117,32 @@ class Decode(Command):
         if result is not None and self.slots:
             self.oemb[0].position = self.start + len(result) - (self.first is None)
 
-    def _check(self, model: ModelInfo) -> None:
+    def answer(self, tokens: list[int]) -> Any:
+        """What the program gets, now that these were drawn; `UNFINISHED` if it is to be asked again. Device thread."""
+        return tokens
+
+    def _check(self, model: ModelInfo, where: str) -> None:
         if len(self.emb) != 1 or len(self.oemb) != 1:
             given = f"{len(self.emb)} and {len(self.oemb)}"
-            raise ArgumentError(f"decode: one Embed to read and one to write are wanted; got {given}")
+            raise ArgumentError(f"{where}: one Embed to read and one to write are wanted; got {given}")
         if not 1 <= self.most <= MOST:
-            raise ArgumentError(f"decode: `most` is {self.most}; 1 to {MOST} tokens can be drawn")
-        check_settings(self, "decode")
+            raise ArgumentError(f"{where}: `most` is {self.most}; 1 to {MOST} tokens can be drawn")
+        check_settings(self, where)
         for field, named in (("okv", self.okv), ("ikv", self.ikv)):
             if len(set(named)) < len(named):
-                raise HandleError(f"decode: a page is named twice in `{field}`")
+                raise HandleError(f"{where}: a page is named twice in `{field}`")
         largest = max([*self.stop, *self.seen, *self.biased, self.first or 0])
         if largest >= model.vocab_size:
-            raise ArgumentError(f"decode: token {largest} is outside the vocabulary of {model.vocab_size}")
+            raise ArgumentError(f"{where}: token {largest} is outside the vocabulary of {model.vocab_size}")
         if len(self.biased) != len(self.bias):
-            raise ArgumentError(f"decode: {len(self.biased)} tokens are biased, by {len(self.bias)} numbers")
+            raise ArgumentError(f"{where}: {len(self.biased)} tokens are biased, by {len(self.bias)} numbers")
         if not all(map(math.isfinite, [self.presence, self.frequency, *self.bias])):
-            raise ArgumentError("decode: biases and penalties must be finite numbers")
+            raise ArgumentError(f"{where}: biases and penalties must be finite numbers")
         if not all(self.breaks):
-            raise ArgumentError("decode: an empty text in `breaks`; name what the caller waits for")
+            raise ArgumentError(f"{where}: an empty text in `breaks`; name what the caller waits for")
         if self.adapter is not None and self.adapter not in model.adapters:
             near = nearest(self.adapter, model.adapters)
-            raise ArgumentError(f"decode: model {model.name!r} has no adapter {self.adapter!r}{near}")
+            raise ArgumentError(f"{where}: model {model.name!r} has no adapter {self.adapter!r}{near}")
 
     def _reserve(self, runs: int) -> list[tuple[int, int]]:
         """Slots in order; `okv` keeps the pages that they are in. Each slot as (place in okv, offset)."""

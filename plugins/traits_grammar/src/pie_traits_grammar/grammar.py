@@ -29,7 +29,7 @@ from pie_core import (
     hookimpl,
 )
 from pie_core.errors import nearest
-from pie_traits_grammar.matcher import Matcher, Version
+from pie_traits_grammar.matcher import Matcher, Version, one, one_started
 
 SYNTAXES = ("lark", "json_schema", "regex")
 MOST_BYTES = 64 << 10  # of a grammar
@@ -83,7 +83,7 @@ class SetGrammar(Command):
     version: Planned[Version | None] = None
 
     def prepare(self, model: ModelInfo) -> None:
-        matcher = _one(self.matcher, "set_grammar")
+        matcher = one(self.matcher, "set_grammar")
         if self.syntax not in SYNTAXES:
             raise ArgumentError(f"set_grammar: no syntax {self.syntax!r}{nearest(self.syntax, SYNTAXES)}")
         size = len(self.grammar.encode())
@@ -108,8 +108,8 @@ class Advance(Command):
     version: Planned[Version | None] = None
 
     def prepare(self, model: ModelInfo) -> None:
-        matcher = _one(self.matcher, "advance")
-        length = _started(matcher, "advance") + len(self.tokens)
+        matcher, taken = one_started(self.matcher, "advance")
+        length = taken + len(self.tokens)
         _check_tokens(self.tokens, model, "advance")
         if length > model.max_position:
             raise ArgumentError(f"advance: {length} tokens are more than the model's {model.max_position} positions")
@@ -130,8 +130,7 @@ class Rollback(Command):
     version: Planned[Version | None] = None
 
     def prepare(self, model: ModelInfo) -> None:
-        matcher = _one(self.matcher, "rollback")
-        length = _started(matcher, "rollback")
+        matcher, length = one_started(self.matcher, "rollback")
         if self.count > length:
             raise ArgumentError(f"rollback: {self.count} tokens to take back, {length} were taken")
         matcher.length = length - self.count
@@ -150,10 +149,10 @@ class CopyMatcher(Command):
     version: Planned[Version | None] = None
 
     def prepare(self, model: ModelInfo) -> None:
-        source, target = _one(self.src, "copy_matcher"), _one(self.dst, "copy_matcher")
+        source, target = one(self.src, "copy_matcher"), one(self.dst, "copy_matcher")
         if source is target:
             raise ArgumentError("copy_matcher: source and destination are one matcher")
-        target.length = _started(source, "copy_matcher")
+        target.length = one_started(self.src, "copy_matcher")[1]
         self.version = target.version = Version()
 
 
@@ -169,7 +168,7 @@ class CountAllowed(Command):
     tokens: list[U32]
 
     def prepare(self, model: ModelInfo) -> None:
-        _started(_one(self.matcher, "count_allowed"), "count_allowed")
+        one_started(self.matcher, "count_allowed")
         _check_tokens(self.tokens, model, "count_allowed")
 
 
@@ -198,21 +197,8 @@ class GetNextDistMasked(Command):
             raise HandleError("get_next_dist_masked: the Embed was never written; run forward with it in `oemb` first")
         if self.top_k == 0:
             raise ArgumentError("get_next_dist_masked: top_k is 0; name at least 1, or None for all allowed tokens")
-        matcher = _one(self.matcher, "get_next_dist_masked")
-        _started(matcher, "get_next_dist_masked")
+        matcher, _ = one_started(self.matcher, "get_next_dist_masked")
         self.version = matcher.version
-
-
-def _one(matchers: tuple[Matcher, ...], where: str) -> Matcher:
-    if len(matchers) != 1:
-        raise ArgumentError(f"{where}: one matcher is wanted, got {len(matchers)}")
-    return matchers[0]
-
-
-def _started(matcher: Matcher, where: str) -> int:
-    if matcher.length is None:
-        raise HandleError(f"{where}: the matcher has no grammar; set_grammar first")
-    return matcher.length
 
 
 def _check_tokens(tokens: list[int], model: ModelInfo, where: str) -> None:

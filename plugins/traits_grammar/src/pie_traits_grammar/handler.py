@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-from pie_traits_text.output_text import Dist, GetNextDist, RestrictsDists
+from pie_traits_text.output_text import Dist, GetNextDist
+from pie_traits_text.restricting import restricted_dists
 from pie_traits_text.tokenize import GetVocabs
 
-from pie_core import DeviceError, Foundation, UnsupportedError
+from pie_core import Foundation, UnsupportedError
 from pie_traits_grammar.grammar import (
     Advance,
     CopyMatcher,
@@ -50,44 +49,32 @@ class GrammarHandler:
         """Compile."""
         (command,) = batch
         place = self._matching.start(command.syntax, command.grammar)
-        return [self._arrive(command.matcher[0].cell, place, command.version)]
+        return [_arrive(command.matcher[0].cell, place, command.version)]
 
     def advance(self, batch: Sequence[Advance]) -> list[MatcherState]:
         """Follow tokens."""
         (command,) = batch
         cell = command.matcher[0].cell
-        self._matching.advance(cell.state, command.tokens)
-        return [self._arrive(cell, cell.state, command.version)]
+        cell.state.advance(command.tokens)
+        return [_arrive(cell, cell.state, command.version)]
 
     def rollback(self, batch: Sequence[Rollback]) -> list[MatcherState]:
         """Take tokens back."""
         (command,) = batch
         cell = command.matcher[0].cell
-        self._matching.rollback(cell.state, command.count)
-        return [self._arrive(cell, cell.state, command.version)]
+        cell.state.rollback(command.count)
+        return [_arrive(cell, cell.state, command.version)]
 
     def copy_matcher(self, batch: Sequence[CopyMatcher]) -> None:
         """Branch."""
         (command,) = batch
         place = command.src[0].cell.state.copy()
-        self._arrive(command.dst[0].cell, place, command.version)
+        _arrive(command.dst[0].cell, place, command.version)
 
     def count_allowed(self, batch: Sequence[CountAllowed]) -> list[int]:
         """Look ahead."""
         (command,) = batch
-        return [self._matching.count(command.matcher[0].cell.state, command.tokens)]
-
-    def _arrive(self, cell: Cell, place: Place, version: Version | None) -> MatcherState:
-        assert version is not None
-        version.allowed = self._matching.allowed(place)
-        cell.state = place
-        matcher = place.matcher
-        return MatcherState(
-            tokens=place.taken,
-            accepting=place.ended or matcher.is_accepting(),
-            ended=place.ended or matcher.is_stopped(),
-            forced=b"" if place.ended else matcher.compute_ff_bytes(),
-        )
+        return [command.matcher[0].cell.state.count(command.tokens)]
 
     # on the device thread
 
@@ -102,26 +89,11 @@ class GrammarHandler:
 
     def _restricted(self, batch: Sequence[GetNextDistMasked]) -> list[Dist]:
         allowed = [command.version.allowed for command in batch if command.version is not None]
-        if isinstance(self._output, RestrictsDists):
-            return self._output.get_restricted_dists([GetNextDist(c.emb, c.top_k) for c in batch], allowed)
-        whole = self._output.get_next_dist([GetNextDist(command.emb, None) for command in batch])
-        return [restrict(d, mask, c.top_k) for d, mask, c in zip(whole, allowed, batch, strict=True)]
+        return restricted_dists(self._output, [GetNextDist(c.emb, c.top_k) for c in batch], allowed)
 
 
-def restrict(dist: Dist, allowed: bytes, top_k: int | None) -> Dist:
-    """A distribution over the whole vocabulary among the allowed tokens, renormalized. Order is kept."""
-    ids = np.frombuffer(dist.ids, dtype=np.uint32)
-    probs = np.frombuffer(dist.probs, dtype=np.float32).astype(np.float64)
-    bits = np.unpackbits(np.frombuffer(allowed, dtype=np.uint8), bitorder="little")
-    kept = bits[ids] == 1
-    ids, probs = ids[kept], probs[kept]
-    total = probs.sum()
-    if not total > 0:
-        raise DeviceError(
-            "get_next_dist_masked: every allowed token has probability 0 in this backend's distributions; it needs "
-            "`get_restricted_dists` (see pie_traits_text.output_text) to tell them apart"
-        )
-    probs = probs[:top_k] / total
-    rest = max(0.0, 1.0 - float(probs.sum())) if len(probs) < len(ids) else 0.0
-    listed = ids[:top_k].astype(np.uint32)
-    return Dist(array("I", listed.tobytes()), array("f", probs.astype(np.float32).tobytes()), rest)
+def _arrive(cell: Cell, place: Place, version: Version | None) -> MatcherState:
+    assert version is not None
+    version.allowed = place.mask()
+    cell.state = place
+    return MatcherState(tokens=place.taken, accepting=place.accepting, ended=place.ended, forced=place.forced)

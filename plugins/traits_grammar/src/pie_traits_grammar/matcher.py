@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from pie_core import HostResource
+from pie_core import ArgumentError, HandleError, HostResource
 
 
 class Version:
@@ -22,7 +23,7 @@ class Cell:
     __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.state: Any = None  # `matching.Place`; the declaration knows no grammar library
+        self.state: Any = None  # `matching.Place`, or a like one; the declaration knows no grammar library
 
 
 class Matcher(HostResource):
@@ -35,5 +36,22 @@ class Matcher(HostResource):
     def __init__(self) -> None:
         super().__init__()
         self.cell = Cell()
-        self.length: int | None = None  # tokens taken, once all that is enqueued has run; None without a grammar
+        self.length: int | None = None  # tokens taken, once all that is enqueued has run; None: no grammar, or unknown
         self.version = Version()
+
+
+def one(matchers: Sequence[Matcher], where: str) -> Matcher:
+    """The only one. Raises `ArgumentError` for more or fewer."""
+    if len(matchers) != 1:
+        raise ArgumentError(f"{where}: one matcher is wanted, got {len(matchers)}")
+    return matchers[0]
+
+
+def one_started(matchers: Sequence[Matcher], where: str) -> tuple[Matcher, int]:
+    """The only one, and how many tokens it will have taken. Raises `HandleError` for one without a grammar, too."""
+    matcher = one(matchers, where)
+    if matcher.length is None:
+        raise HandleError(
+            f"{where}: the matcher has no grammar; set_grammar first, and await a decode that is to follow it"
+        )
+    return matcher, matcher.length

@@ -1,0 +1,84 @@
+"""Trait `decode_guided`: `decode` within a grammar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from pie_traits_decode.guiding import Guide
+from pie_traits_decode.steps import Decode
+from pie_traits_grammar.matcher import Matcher, Version, one_started
+
+from pie_core import U32, UNFINISHED, ModelInfo, Planned, Trait, Writes, hookimpl
+
+PATIENCE_S = 1e-3  # for what may follow the last token
+
+
+class Guided(msgspec.Struct, frozen=True):
+    """What was drawn, and where the matcher is behind it: see `MatcherState`."""
+
+    tokens: list[U32]
+    accepting: bool
+    ended: bool
+
+
+class DecodeGuided(Decode, kw_only=True):
+    """`decode`, drawing among the tokens that a grammar allows.
+
+    matcher: one with a grammar. Each token is drawn from the model's distribution over all the tokens that it allows
+        (`get_next_dist_masked`) and taken by it, the last one, too; so `first` was taken by the decode before. Where
+        nothing but the end token may follow, the decode ends; drawing an end token ends it as well, and is the last
+        token of the result. The others are those of `decode`; biases and penalties change what the grammar has left.
+
+    Until the result is there the matcher is nowhere, and cannot be named; so await it. Then `rollback` takes back what
+    is not wanted. Errors: those of `decode`; more or fewer than one matcher, one without a grammar. Where the result is
+    awaited: a grammar over the limits, or without a sentence that goes on here. The matcher can then only be freed.
+    """
+
+    batches_with = Decode
+    returns = Guided
+    matcher: Writes[Matcher]
+    taken: Planned[int] = 0  # tokens that the matcher has taken before
+    version: Planned[Version | None] = None
+
+    @property
+    def guide(self) -> Guide:
+        """See `Decode.guide`."""
+        place: Guide = self.matcher[0].cell.state
+        return place
+
+    def prepare(self, model: ModelInfo) -> None:
+        matcher, taken = one_started(self.matcher, "decode_guided")
+        super().prepare(model)
+        self.taken, matcher.length = taken, None
+        self.version = matcher.version = Version()
+
+    def answer(self, tokens: list[int]) -> Any:
+        """See `Decode.answer`. What may follow is found out first: whoever enqueues more behind it counts on that."""
+        place = self.matcher[0].cell.state
+        allowed = place.allowed(PATIENCE_S)
+        if allowed is None:
+            return UNFINISHED
+        assert self.version is not None
+        self.version.allowed = allowed
+        return Guided(tokens, place.accepting, place.ended)
+
+    def conclude(self, result: Any) -> None:
+        """See `Command.conclude`."""
+        super().conclude(None if result is None else result.tokens)
+        if result is not None:
+            self.matcher[0].length = self.taken + len(result.tokens)
+
+
+DECODE_GUIDED = Trait(
+    name="decode_guided",
+    version="1.0.0",
+    doc="Many tokens drawn on the server, each among those that a grammar allows.",
+    calls=(DecodeGuided,),
+    requires=("decode>=1,<2", "grammar>=1,<2"),
+)
+
+
+@hookimpl
+def pie_trait() -> Trait:
+    return DECODE_GUIDED

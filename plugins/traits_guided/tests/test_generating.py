@@ -1,0 +1,330 @@
+"""Answers under a grammar are the same whether the server or the program draws them, and are sentences of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import lark
+import pytest
+from pie_traits_grammar.matcher import Matcher
+
+from pie_core.application.events import Ended
+from pie_core.loaded import LoadedModel
+from pie_core.plugins import Selection
+from pie_core.registry import load_handlers, load_registry
+from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
+from pie_core.testing.fake import FakeHandler
+
+WITH = Selection()
+LOOP = Selection(without=("traits.decode_guided",))
+BARE = Selection(without=("traits.decode",))
+NESTED = 'start: "(" start ")" | item ("," item)*\nitem: /[a-e]{1,3}/ | "[" /[0-9]+/ "]"'
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "pattern": "^[A-Z][a-z]{2,5}$"}, "ok": {"type": "boolean"}},
+    "required": ["name", "ok"],
+    "additionalProperties": False,
+    "x-guidance": {"whitespace_flexible": False},
+}
+PATTERN = "[A-C]{2,4}(-[0-9]{1,3}){1,2}[.!]"
+GENERATE = """
+from inferlet import *
+import asyncio, json
+
+NESTED, SCHEMA, PATTERN = NAMES
+
+async def main():
+    model = get_auto_model()
+    said = []
+    with model.create_context() as context:
+        await context.fill("What is it?")
+BODY
+        said.append(list(context.tokens))
+        said.append((await context.next_dist(4)).ids)
+        await context.fill(" And then?")
+        said.append((await context.next_dist(4)).ids)
+    return json.dumps(said)
+"""
+NAMES = repr((NESTED, json.dumps(SCHEMA), PATTERN))
+
+
+class Served:
+    """A model that programs run on, in an event loop of its own. passes: tokens that were run."""
+
+    def __init__(self, selection: Selection, pages: int = 1200) -> None:
+        self.passes = passes = []
+
+        class Counting(FakeHandler):
+            def forward(self, batch: Sequence[Any]) -> None:
+                passes.extend(batch)
+                super().forward(batch)
+
+        async def load() -> LoadedModel:
+            specs = [replace(spec, build=Counting) for spec in fake_handlers()] + load_handlers("fake", "", selection)
+            backend = FakeBackend(page_size=4, pages=pages, embeds=1200, adapters=("loud",))
+            return fake_model(backend, load_registry(selection), specs)
+
+        self._runner = asyncio.Runner()
+        self.model = self._runner.run(load())
+
+    def close(self) -> None:
+        self._runner.run(asyncio.to_thread(self.model.close))
+        self._runner.close()
+
+    def run(self, bodies: Sequence[str]) -> list[Ended]:
+        """How programs end that run at the same time; nothing is left of them."""
+
+        async def main() -> list[Ended]:
+            started = (run_inferlet(program(body), models={"fake": self.model}) for body in bodies)
+            outcomes = await asyncio.gather(*started)
+            while any(pool.draining for pool in self.model.layer.pools.values()):
+                await asyncio.sleep(0)
+            return [outcome.ended for outcome in outcomes]
+
+        ended = self._runner.run(main())
+        assert all(pool.free == pool.capacity for pool in self.model.layer.pools.values())
+        return ended
+
+    def finished(self, *bodies: str) -> list[Any]:
+        """What programs returned."""
+        all_ended = self.run(bodies)
+        assert [ended.error for ended in all_ended if ended.status != "finished"] == []
+        return [json.loads(ended.value or "null") for ended in all_ended]
+
+    def counts(self) -> Counter[str]:
+        """How many commands there were of each kind, and passes."""
+        kinds = {name: counter.commands for name, counter in self.model.layer.statistics.calls.items()}
+        return Counter(kinds | {"passes": len(self.passes)})
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[dict[Selection, Served]]:
+    models = {selection: Served(selection) for selection in (WITH, LOOP, BARE)}
+    yield models
+    for model in models.values():
+        model.close()
+
+
+def program(body: str) -> str:
+    lines = "\n".join(f"        {line}" for line in body.strip().splitlines())
+    return GENERATE.replace("BODY", lines).replace("NAMES", NAMES)
+
+
+SAMPLERS = ("greedy()", "sampling(seed=5)", "sampling(temperature=2.5, top_k=9, top_p=0.9, min_p=0.01, seed=-1)")
+BODIES = {
+    "a whole sentence": "said.append(await context.generate(SAMPLER, max_tokens(90), [Grammar('lark', NESTED)]))",
+    "cut off": "said.append(await context.generate(SAMPLER, max_tokens(5), [Grammar('json_schema', SCHEMA)]))",
+    "no token": "said.append(await context.generate(SAMPLER, max_tokens(0), [Grammar('regex', PATTERN)]))",
+    "a bound and a string": """
+said.append(await context.generate_until(40, stop=[',', '-'], sampler=SAMPLER, constraints=[Grammar('lark', NESTED)]))
+""",
+    "a condition that nobody can foresee": """
+said.append(await context.generate(SAMPLER, lambda t, s: len(t) == 4, [Grammar('regex', PATTERN)]))
+""",
+    "whether it is whole": """
+for most in (1, 3, 9, 40):
+    grammar = Grammar('regex', 'x[ab]+|[c-f]{2}[ab]*')
+    said.append([await context.generate(SAMPLER, max_tokens(most), [grammar]), grammar.whole])
+""",
+    "one sampler and one grammar twice": """
+sampler, grammar = SAMPLER, Grammar('lark', NESTED)
+for _ in range(2):
+    said.append([await context.generate(sampler, max_tokens(60), [grammar]), grammar.whole])
+""",
+    "biases": """
+said.append(await context.generate(SAMPLER, max_tokens(60), [adjust({40: 2.0, 97: -1.0}), Grammar('lark', NESTED)]))
+""",
+    "penalties": """
+for _ in range(2):
+    said.append(await context.generate(
+        SAMPLER, max_tokens(60), [Grammar('lark', NESTED), adjust(presence=0.5, frequency=0.25)]
+    ))
+""",
+    "penalties, and a condition that nobody can foresee": """
+said.append(await context.generate(
+    SAMPLER, lambda t, s: len(t) == 7, [adjust(frequency=0.5), Grammar('lark', NESTED)]
+))
+""",
+    "a constraint that only the program knows": """
+def odd(dist, answer):
+    pairs = [(t, p) for t, p in zip(dist.ids, dist.probs) if t % 2] or list(zip(dist.ids, dist.probs))
+    return Dist([t for t, _ in pairs], [p for _, p in pairs])
+said.append(await context.generate(SAMPLER, max_tokens(40), [Grammar('lark', NESTED), odd]))
+""",
+    "pieces": """
+async for piece in context.stream(SAMPLER, max_tokens(60), [Grammar('json_schema', SCHEMA)]):
+    said.append(piece)
+""",
+    "a fork in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(20), [Grammar('lark', NESTED)]):
+    with context.fork() as branch:
+        said.append([piece, (await branch.next_dist(3)).ids])
+""",
+    "a cut in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(20), [Grammar('json_schema', SCHEMA)]):
+    said.append(piece)
+    if len(context.tokens) == 17:
+        context.truncate(12)
+""",
+    "words put in between": """
+async for piece in context.stream(SAMPLER, max_tokens(9), [Grammar('json_schema', SCHEMA)]):
+    said.append(piece)
+    context.fill_tokens([33])
+""",
+    "an early end": """
+async for piece in context.stream(SAMPLER, constraints=[Grammar('lark', NESTED)]):
+    said.append(piece)
+    if len(said) == 4:
+        break
+""",
+    "a cancelled wait": """
+sampler = SAMPLER
+for _ in range(3):
+    waiting = asyncio.ensure_future(context.generate(sampler, max_tokens(1), [Grammar('lark', NESTED)]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    said.append(await context.generate(sampler, max_tokens(4), [Grammar('regex', PATTERN)]))
+""",
+    "an export in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(9), [Grammar('json_schema', SCHEMA)]):
+    context.export('it')
+    with Context.open(model, 'it', context.tokens) as again:
+        said.append([piece, (await again.next_dist(3)).ids])
+    release_kvpage('it')
+""",
+    "several at once, each under a grammar of its own": """
+with context.fork() as other, context.fork() as third:
+    said += await asyncio.gather(
+        context.generate(SAMPLER, max_tokens(40), [Grammar('lark', NESTED)]),
+        other.generate(SAMPLER, max_tokens(40), [Grammar('regex', PATTERN)]),
+        third.generate(SAMPLER, max_tokens(20)),
+    )
+""",
+    "an adapter": """
+with model.create_context("loud") as other:
+    await other.fill("What is it?")
+    said.append(await other.generate(SAMPLER, max_tokens(40), [Grammar('lark', NESTED)]))
+    said.append((await other.next_dist(4)).ids)
+""",
+    "masks in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(12), [Grammar('json_schema', SCHEMA)]):
+    said.append(piece)
+    context.mask([len(context.tokens) - 3])
+""",
+    "another pattern of attention in the middle": """
+async for piece in context.stream(SAMPLER, max_tokens(12), [Grammar('json_schema', SCHEMA)]):
+    said.append(piece)
+    if len(said) == 5:
+        context.attention = lambda at: [range(max(0, at - 3), at)]
+    if len(said) == 9:
+        context.attention = None
+""",
+    "a sampler that the server does not know": """
+said.append(await context.generate(typical(seed=3), max_tokens(40), [Grammar('lark', NESTED)]))
+""",
+    "another answer behind the first": """
+for syntax, text in (('regex', PATTERN), ('json_schema', SCHEMA), ('lark', NESTED)):
+    said.append(await context.generate(SAMPLER, max_tokens(40), [Grammar(syntax, text)]))
+""",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_program_gets_the_same_with_and_without(served: dict[Selection, Served], body: str) -> None:
+    """Three programs at the same time, each with another sampler."""
+    bodies = [body.replace("SAMPLER", sampler).replace("'it'", f"'{at}'") for at, sampler in enumerate(SAMPLERS)]
+    assert served[WITH].finished(*bodies) == served[LOOP].finished(*bodies) == served[BARE].finished(*bodies)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_comes_out_is_read_by_parsers_of_other_peoples(served: dict[Selection, Served], seed: int) -> None:
+    before = served[WITH].counts()
+    ((nested, schema, pattern, *_),) = served[WITH].finished(
+        f"""
+for syntax, text in (('lark', NESTED), ('json_schema', SCHEMA), ('regex', PATTERN)):
+    grammar = Grammar(syntax, text)
+    text = await context.generate(sampling(temperature=3.0, seed={seed}), max_tokens(400), [grammar])
+    assert grammar.whole
+    said.append(text)
+"""
+    )
+    took = served[WITH].counts() - before
+    assert took["decode"] and "get_next_dist_masked" not in took and "advance" not in took
+    assert lark.Lark(NESTED).parse(nested)
+    jsonschema.validate(json.loads(schema), SCHEMA)
+    assert re.fullmatch(PATTERN, pattern)
+
+
+def test_a_sentence_takes_one_call_and_no_pass_in_vain(served: dict[Selection, Served]) -> None:
+    """It ends where nothing may follow, without asking for the end token."""
+    body = "said.append(await context.generate(constraints=[Grammar('regex', 'abc[d-f]{5}')]))"
+    said, took = [], []
+    for selection in (WITH, LOOP):
+        before = served[selection].counts()
+        said += served[selection].finished(body)
+        took.append(served[selection].counts() - before)
+    assert said[0] == said[1] and re.fullmatch("abc[d-f]{5}", said[0][0])
+    assert took[0]["passes"] == took[1]["passes"]
+    assert took[0]["decode"] == 1 and took[1]["advance"] == 8
+
+
+def test_where_there_is_room_for_few_tokens_they_are_drawn_one_by_one() -> None:
+    body = """
+async for piece in context.stream(constraints=[Grammar('regex', '[a-z]{20}')]):
+    said.append(piece)
+    if len(said) == 9:
+        break
+context.truncate(8)
+"""
+    narrow = [Served(selection, pages=5) for selection in (WITH, LOOP)]
+    said = [model.finished(body) for model in narrow]
+    assert said[0] == said[1]
+    assert narrow[0].counts()["decode"] == 5  # of 1, 2, 4, 1 and 1 tokens: see the same test of `decode`
+    for model in narrow:
+        model.close()
+
+
+@pytest.mark.parametrize("selection", [WITH, LOOP], ids=["with", "without"])
+def test_what_no_grammar_can_be_is_told_and_leaves_the_context_as_it_was(
+    served: dict[Selection, Served], selection: Selection
+) -> None:
+    (said,) = served[selection].finished(
+        """
+before = list(context.tokens)
+for grammar in (Grammar('regex', r'[^\\s\\S]'), Grammar('lark', 'start: other'), Grammar('ebnf', '')):
+    try:
+        await context.generate(constraints=[grammar])
+    except ArgumentError as error:
+        said.append(str(error))
+try:
+    await context.generate(constraints=[Grammar('regex', 'a'), Grammar('regex', 'b')])
+except ArgumentError as error:
+    said.append(str(error))
+said.append(before == context.tokens)
+for _ in range(40):  # more than there may be matchers at a time
+    await context.generate(constraints=[Grammar('regex', 'a')])
+"""
+    )
+    assert "no token can follow the 0 taken" in said[0] and 'unknown name: "other"' in said[1]
+    assert "no syntax 'ebnf'" in said[2] and "an answer follows one grammar" in said[3] and said[4] is True
+
+
+def test_all_is_free_when_a_program_ends_in_the_middle_and_others_go_on(served: dict[Selection, Served]) -> None:
+    lost = """
+waiting = asyncio.ensure_future(context.generate(constraints=[Grammar('regex', '[a-z]{900}')]))
+while context._ahead is None:  # until it is on its way
+    await sleep(0)
+raise ValueError("lost")
+"""
+    whole = "said.append(await context.generate(constraints=[Grammar('regex', '[a-z]{300}')]))"
+    one, other = served[WITH].run([lost, whole])
+    assert "ValueError: lost" in (one.error or "") and Matcher in served[WITH].model.layer.pools
+    assert re.fullmatch("[a-z]{300}", json.loads(other.value or "")[0])
