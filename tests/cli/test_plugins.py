@@ -61,7 +61,7 @@ def test_check_runs_the_suites_that_concern_a_backend_and_a_trait(pie_core):
     done = pie_core.run("plugins", "--check", "fake", "-o", "embeds=1024")
     assert (done.returncode, done.stderr) == (0, "")
     counts = [line.partition(":") for line in done.stdout.splitlines()[1:]]
-    traits = ("Allocate", "Decode", "Forward", "Grammar", "Guided", "InputText", "OutputText", "Tokenize")
+    traits = ("Allocate", "Decode", "Guided", "Forward", "Grammar", "InputText", "OutputText", "Tokenize")
     assert [name for name, _, _ in counts] == ["BackendSuite", *(f"{trait}Suite" for trait in traits)]
     assert all(text.split()[0] == text.split()[2] != "0" for _, _, text in counts)
     one = pie_core.run("plugins", "--check", "tokenize", "--backend", "fake", "--model", "fake", "-o", "embeds=1024")

@@ -11,7 +11,7 @@ from inferlet.attention import Attention, mask_rows
 from inferlet.chat import render_image_turn, render_turn
 from inferlet.dist import Dist
 from inferlet.drafting import Drafter
-from inferlet.drawing import Burst, Bursts, OneByOne
+from inferlet.drawing import Burst, Drawing
 from inferlet.errors import ArgumentError, PieError
 from inferlet.guiding import Grammar
 from inferlet.handles import Embed, Queue
@@ -52,7 +52,7 @@ class Context:
         self._out: list[Embed] = []  # for the tokens to be run, and their hidden states afterwards
         self._states = range(0)  # positions of the tokens whose hidden states are in `_out`, in order
         self._hidden: set[int] = set()  # positions that are masked
-        self.drawing: OneByOne | Bursts | None = None  # as long as nothing else uses the context
+        self.drawing: Drawing | None = None  # as long as nothing else uses the context
         self._ahead: Embed | None = None  # into which the server draws ahead of `tokens`
         self._closed = False
 
@@ -309,9 +309,23 @@ class Context:
                 table.hide(self._hidden, {last - 1})
         self._states = range(start, upto)
 
-    def draw_over(self, drawing: OneByOne | Bursts) -> None:
+    def draw_over(self, drawing: Drawing) -> None:
         """Its draws use up the hidden state of the last token."""
         self.drawing, self._states = drawing, range(0)
+
+    def run_draft(self, draft: Sequence[int]) -> list[Embed]:
+        """Run tokens that may be none of the context's; the pages are ahead then. The hidden states before each of them
+        and behind the last."""
+        before = len(self.tokens)
+        self.fill_tokens(draft)
+        try:
+            return self.hidden_states(len(draft) + 1)
+        finally:
+            del self.tokens[before:]
+
+    def keep_draft(self, count: int) -> None:
+        """Of those, the pages are to hold so many."""
+        self._table.truncate(len(self.tokens) + count)
 
     def start_ahead(self, state: Embed, first: int | None, most: int, settings: Mapping[str, object]) -> Awaitable[Any]:
         """Have up to `most` tokens drawn behind `state`, after `first` was run there; the pages are ahead then.

@@ -11,6 +11,7 @@ from inferlet import calls
 from inferlet.adjusting import Adjustment
 from inferlet.attention import Attention
 from inferlet.errors import ResourceError
+from inferlet.forcing import Forced, draw_forced
 from inferlet.guiding import Guide
 from inferlet.handles import Embed
 from inferlet.model import Model
@@ -73,10 +74,7 @@ async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int
     """The next token of an answer."""
     drawing = context.drawing
     if drawing is None or not drawing.goes_on(plan, context.attention):
-        (state,) = context.hidden_states(1)
-        one_by_one = plan.one_by_one(context.attention)
-        drawing = OneByOne(context, state, plan) if one_by_one else Bursts(context, state, plan)
-        context.draw_over(drawing)
+        drawing = await _begin(context, plan, answer)
     try:
         token = await drawing.next(answer)
     except BaseException:
@@ -84,6 +82,19 @@ async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int
         raise
     plan.sampling.draws.number += 1
     return token
+
+
+async def _begin(context: Context, plan: Plan, answer: Sequence[int]) -> Drawing:
+    """What gives the next tokens."""
+    if plan.guide is not None:
+        plan.guide.settle(len(answer))
+        if plan.guide.forces and (forced := await draw_forced(context, plan, plan.guide, answer)) is not None:
+            return forced
+    (state,) = context.hidden_states(1)
+    one_by_one = plan.one_by_one(context.attention)
+    drawing = OneByOne(context, state, plan) if one_by_one else Bursts(context, state, plan)
+    context.draw_over(drawing)
+    return drawing
 
 
 class OneByOne:
@@ -134,7 +145,8 @@ class Bursts:
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """Whether the next draw can be the one that is wanted."""
-        return plan is self._plan and attention is None
+        forced = not self.left and plan.guide is not None and plan.guide.forces
+        return plan is self._plan and attention is None and not forced
 
     async def next(self, answer: Sequence[int]) -> int:
         """The next token. The context has taken the one before."""
@@ -185,5 +197,9 @@ class Bursts:
             settings["presence"], settings["frequency"] = adjustment.presence, adjustment.frequency
             settings["seen"] = [*adjustment.seen, *answer] if adjustment.counts else []
         if self._plan.guide is not None:
-            settings["matcher"] = self._plan.guide.matcher
+            settings["matcher"], settings["pause"] = self._plan.guide.matcher, self._plan.guide.pause
         return settings
+
+
+Drawing = OneByOne | Bursts | Forced
+"""How a context gets its next tokens, as long as nothing else uses it."""

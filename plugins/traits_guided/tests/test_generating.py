@@ -246,21 +246,37 @@ def test_a_program_gets_the_same_with_and_without(served: dict[Selection, Served
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_comes_out_is_read_by_parsers_of_other_peoples(served: dict[Selection, Served], seed: int) -> None:
-    before = served[WITH].counts()
-    ((nested, schema, pattern, *_),) = served[WITH].finished(
-        f"""
+    """With what is forced in passes of its own, and without."""
+    said, took = [], []
+    for drafts in (16, 0):
+        before = served[WITH].counts()
+        said += served[WITH].finished(
+            f"""
 for syntax, text in (('lark', NESTED), ('json_schema', SCHEMA), ('regex', PATTERN)):
-    grammar = Grammar(syntax, text)
+    grammar = Grammar(syntax, text, {drafts})
     text = await context.generate(sampling(temperature=3.0, seed={seed}), max_tokens(400), [grammar])
     assert grammar.whole
     said.append(text)
 """
-    )
-    took = served[WITH].counts() - before
-    assert took["decode"] and "get_next_dist_masked" not in took and "advance" not in took
+        )
+        took.append(served[WITH].counts() - before)
+    assert said[0] == said[1]
+    assert "get_next_dist_masked" not in took[1] and "advance" not in took[1] and took[1]["decode"]
+    nested, schema, pattern, *_ = said[0]
     assert lark.Lark(NESTED).parse(nested)
     jsonschema.validate(json.loads(schema), SCHEMA)
     assert re.fullmatch(PATTERN, pattern)
+
+
+def test_text_that_is_forced_takes_one_pass(served: dict[Selection, Served]) -> None:
+    said, took = [], []
+    for drafts in (16, 4, 0):
+        before = served[WITH].counts()
+        grammar = f"Grammar('regex', 'a[b-z]the same old song[0-9]{{3}}, and again the very same', {drafts})"
+        said += served[WITH].finished(f"said.append(await context.generate(sampling(seed=3), constraints=[{grammar}]))")
+        took.append(served[WITH].counts() - before)
+    assert said[0] == said[1] == said[2] and len(said[0][0]) == 47
+    assert [took[0]["passes"] < 15, took[1]["passes"] < 30, took[2]["passes"] > 45] == [True, True, True]
 
 
 def test_a_sentence_takes_one_call_and_no_pass_in_vain(served: dict[Selection, Served]) -> None:

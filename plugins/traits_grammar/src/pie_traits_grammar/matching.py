@@ -103,7 +103,7 @@ class Place:
         return self._mask
 
     def allowed(self, patience_s: float) -> bytes | None:
-        """The same; None if it is being made and not there after so many seconds."""
+        """The same; None if it is being made and not there after so many seconds: ask nothing else meanwhile."""
         if self._mask is not None or not self._slow:
             return self.mask()
         self._making = self._making or self._matching.beside(self.mask)
@@ -133,17 +133,12 @@ class Place:
                     f"advance: the grammar does not allow token {token} ({word!r:.40}), number {at} of {len(tokens)}; "
                     "count_allowed tells beforehand how many can be taken"
                 )
-            self._take(token)
+            self.take(token)
             if time.thread_time() > deadline:
                 raise ResourceError(f"advance: the grammar is too slow: {at + 1} tokens took over {BUDGET_S:g} s")
 
     def take(self, token: int) -> None:
-        """Take one that is allowed, and have what may follow it looked for where that takes long."""
-        self._take(token)
-        if self._slow:
-            self.allowed(0.0)
-
-    def _take(self, token: int) -> None:
+        """Take one that is allowed."""
         if self._closed:
             raise ArgumentError("an end token was taken, and nothing follows one; roll it back, or set_grammar anew")
         if token in self._matching.ends:

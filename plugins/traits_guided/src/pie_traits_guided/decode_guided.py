@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,6 +21,29 @@ class Guided(msgspec.Struct, frozen=True):
     tokens: list[U32]
     accepting: bool
     ended: bool
+    forced: bytes
+
+
+@dataclass(frozen=True)
+class Following:
+    """A `Guide`: a place in a grammar (`pie_traits_grammar.matching`), and how much forced text ends the decode."""
+
+    place: Any
+    pause: int
+
+    @property
+    def ended(self) -> bool:
+        """See `Guide`. Asked before `allowed`: what must follow cannot be, while it is found out what may."""
+        return self.place.ended or 0 < self.pause <= len(self.place.forced)
+
+    def allowed(self, patience_s: float) -> bytes | None:
+        """See `Guide`."""
+        mask: bytes | None = self.place.allowed(patience_s)
+        return mask
+
+    def take(self, token: int) -> None:
+        """See `Guide`."""
+        self.place.take(token)
 
 
 class DecodeGuided(Decode, kw_only=True):
@@ -28,7 +52,11 @@ class DecodeGuided(Decode, kw_only=True):
     matcher: one with a grammar. Each token is drawn from the model's distribution over all the tokens that it allows
         (`get_next_dist_masked`) and taken by it, the last one, too; so `first` was taken by the decode before. Where
         nothing but the end token may follow, the decode ends; drawing an end token ends it as well, and is the last
-        token of the result. The others are those of `decode`; biases and penalties change what the grammar has left.
+        token of the result.
+    pause: it ends, too, where the text that must follow whatever is chosen has so many bytes, for its tokens can be run
+        in one pass. 0: nowhere.
+
+    The others are those of `decode`; biases and penalties change what the grammar has left.
 
     Until the result is there the matcher is nowhere, and cannot be named; so await it. Then `rollback` takes back what
     is not wanted. Errors: those of `decode`; more or fewer than one matcher, one without a grammar. Where the result is
@@ -38,14 +66,14 @@ class DecodeGuided(Decode, kw_only=True):
     batches_with = Decode
     returns = Guided
     matcher: Writes[Matcher]
+    pause: U32 = 0
     taken: Planned[int] = 0  # tokens that the matcher has taken before
     version: Planned[Version | None] = None
 
     @property
     def guide(self) -> Guide:
         """See `Decode.guide`."""
-        place: Guide = self.matcher[0].cell.state
-        return place
+        return Following(self.matcher[0].cell.state, self.pause)
 
     def prepare(self, model: ModelInfo) -> None:
         matcher, taken = one_started(self.matcher, "decode_guided")
@@ -61,7 +89,7 @@ class DecodeGuided(Decode, kw_only=True):
             return UNFINISHED
         assert self.version is not None
         self.version.allowed = allowed
-        return Guided(tokens, place.accepting, place.ended)
+        return Guided(tokens, place.accepting, place.ended, place.forced)
 
     def conclude(self, result: Any) -> None:
         """See `Command.conclude`."""

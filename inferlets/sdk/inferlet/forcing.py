@@ -1,0 +1,98 @@
+"""Text that a grammar forces: run in one pass as a draft, and judged as one, for it can be written with several tokens.
+
+Beurer-Kellner et al. 2024, "Guiding LLMs The Right Way": what follows whatever is chosen costs no pass of its own. Each
+token of the draft is compared with what is drawn at its place, so that the answer is the same as without.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from inferlet import calls
+from inferlet.attention import Attention
+from inferlet.dist import Dist
+from inferlet.sampling import DIST_TOKENS
+
+if TYPE_CHECKING:
+    from inferlet.context import Context
+    from inferlet.drawing import Plan
+    from inferlet.guiding import Guide
+
+
+class Forced:
+    """The tokens of one draft, as far as they held, and the one drawn behind them, given one by one.
+
+    The context's pages are ahead of its tokens meanwhile. Good as long as it is the context's `drawing`.
+    """
+
+    def __init__(self, plan: Plan, draft: Sequence[int]) -> None:
+        self.left = deque(draft)  # drawn and not given yet
+        self._plan = plan
+
+    def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
+        """Whether the next token can be the one that is wanted."""
+        return plan is self._plan and attention is None and bool(self.left)
+
+    async def next(self, answer: Sequence[int]) -> int:
+        """The next token."""
+        return self.left.popleft()
+
+
+async def draw_forced(context: Context, plan: Plan, guide: Guide, answer: Sequence[int]) -> Forced | None:
+    """Run the text that is forced behind an answer; None if there is none that is worth it."""
+    draft = await _draft(context, plan, guide, len(answer))
+    if not draft:
+        return None
+    forced, asked = _run(context, plan, guide, draft)
+    try:
+        tokens = _verify(plan, draft, [Dist.of(await dist) for dist in asked], answer)
+        guide.settle(len(answer) + len(tokens) - 1)
+        await guide.take(tokens[-1])
+    except BaseException:
+        if context.drawing is forced:
+            context.truncate(len(context.tokens))
+        raise
+    if context.drawing is forced:
+        context.keep_draft(len(tokens) - 1)
+        forced.left = deque(tokens)
+    else:  # somebody else has used the context meanwhile
+        forced.left = deque(tokens[:1])
+    return forced
+
+
+async def _draft(context: Context, plan: Plan, guide: Guide, count: int) -> list[int]:
+    """Tokens of the forced text, as far as the grammar allows these."""
+    bounds = plan.bounds.most if plan.bounds is not None else None
+    room = context.model.max_position - len(context.tokens) - 1
+    most = min(guide.drafts, room if bounds is None else min(room, bounds - count - 1))
+    text, guide.forced = guide.forced.decode("utf-8", "ignore"), b""
+    draft: list[int] = calls.tokenize(context.queue, text)[: max(most, 0)] if most > 1 else []
+    return draft[: await calls.count_allowed(context.queue, guide.matcher, draft)] if draft else draft
+
+
+def _run(context: Context, plan: Plan, guide: Guide, draft: Sequence[int]) -> tuple[Forced, list[Any]]:
+    """Enqueue the pass, and what is to be known before each token and behind the last; the matcher is behind that."""
+    top_k = plan.sampling.top_k if plan.adjustment is None else max(plan.sampling.top_k, DIST_TOKENS)
+    asked = []
+    for state, token in zip(context.run_draft(draft), [*draft, None], strict=True):
+        asked.append(guide.ask(state, top_k))
+        if token is not None:
+            guide.go(token)
+    forced = Forced(plan, draft)
+    context.draw_over(forced)
+    return forced, asked
+
+
+def _verify(plan: Plan, draft: Sequence[int], dists: Sequence[Dist], answer: Sequence[int]) -> list[int]:
+    """What drawing token by token gives, up to the first that was not the drafted one. Draws are not counted yet."""
+    tokens, draws = list[int](), plan.sampling.draws
+    number = draws.number
+    for drafted, dist in zip([*draft, None], dists, strict=True):
+        left = dist if plan.adjustment is None else plan.adjustment(dist, [*answer, *tokens])
+        tokens.append(plan.sampling(left))
+        if tokens[-1] != drafted:
+            break
+    draws.number = number
+    return tokens
