@@ -24,18 +24,7 @@ tokens and renormalized, so that the most probable allowed token is taken, not o
 import json
 from base64 import b64decode
 
-from inferlet import (
-    PieError,
-    advance,
-    alloc_matcher,
-    dealloc_matcher,
-    detokenize,
-    flags,
-    get_auto_model,
-    get_next_dist_masked,
-    receive_blob,
-    set_grammar,
-)
+from inferlet import Grammar, PieError, flags, get_auto_model, max_tokens, receive_blob
 
 EXAMPLE = (
     "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEX////cKCgyUNydq2RIAAAAlUlEQVR42u2TMQ7CMBAEJ6ekoXLDf/wEihQ8"
@@ -64,22 +53,8 @@ async def main():
     picture = await blob if options["wait"] or blob.done else b64decode(EXAMPLE)
     with get_auto_model().create_context() as context:
         await context.user(options["prompt"], images=[picture])
-        return await answer(context, options["schema"] or json.dumps(SHAPES), options["max_tokens"])
-
-
-async def answer(context, schema, most):
-    """The most probable sentence of the schema, token by token."""
-    tokens = []
-    matcher = alloc_matcher(context.queue, 1)
-    try:
-        await set_grammar(context.queue, matcher, "json_schema", schema)
-        while len(tokens) < most:
-            dist = await get_next_dist_masked(context.queue, context.hidden_states(), matcher, 1)
-            if dist.max_index() in context.model.eos_tokens:
-                return detokenize(context.queue, tokens)
-            tokens.append(dist.max_index())
-            context.fill_tokens(tokens[-1:])
-            advance(context.queue, matcher, tokens[-1])
-    finally:
-        dealloc_matcher(context.queue, matcher)
-    raise PieError(f"the answer has over {most} tokens and is not whole: {detokenize(context.queue, tokens)}")
+        grammar = Grammar("json_schema", options["schema"] or json.dumps(SHAPES))
+        text = await context.generate(stop=max_tokens(options["max_tokens"]), constraints=[grammar])
+    if not grammar.whole:
+        raise PieError(f"the answer has over {options['max_tokens']} tokens and is not whole: {text}")
+    return text

@@ -150,6 +150,23 @@ def test_a_call_that_must_be_made_fits_its_function(openai, choice, streamed):
     assert not answer.message.content
 
 
+def test_with_a_format_and_tools_an_answer_follows_its_schema_or_is_a_call_that_fits(openai, reference):
+    wanted = {"type": "json_schema", "json_schema": {"name": "sizes", "schema": SCHEMA, "strict": True}}
+    asked = {"model": "pico", "messages": QUESTION, "tools": [LOOKUP], "response_format": wanted, "max_tokens": 200}
+    (mark,) = reference.encode("<")
+    for inclined, reasons in ((-100, {"stop"}), (0, {"stop", "tool_calls"}), (100, {"tool_calls"})):
+        bias = {str(mark): inclined} if inclined else None
+        given = openai.chat.completions.create(**asked, temperature=2.0, seed=1, n=4, logit_bias=bias)
+        for choice in given.choices:
+            assert choice.finish_reason in reasons
+            if choice.finish_reason == "stop":
+                jsonschema.validate(json.loads(choice.message.content), SCHEMA)
+            for call in choice.message.tool_calls or []:
+                jsonschema.validate(json.loads(call.function.arguments), LOOKUP["function"]["parameters"])
+    must = openai.chat.completions.create(**asked, tool_choice="required", temperature=0)
+    assert must.choices[0].finish_reason == "tool_calls" and not must.choices[0].message.content
+
+
 def test_calls_and_their_results_can_be_given_back(openai):
     call = {"id": "call-1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
     history = [

@@ -75,7 +75,6 @@ MISTAKES = [
         400,
         ...,
     ),
-    ("chat/completions", CHAT | {"tools": [TOOL], "response_format": {"type": "json_object"}}, 400, "tools"),
     ("chat/completions", CHAT | {"tools": [{"type": "function", "function": {"name": "a b"}}]}, 400, ...),
     ("chat/completions", CHAT | {"response_format": {"type": "xml"}}, 400, "response_format.type"),
     ("chat/completions", CHAT | {"functions": []}, 400, None),

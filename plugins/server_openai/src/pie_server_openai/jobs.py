@@ -11,7 +11,7 @@ import msgspec
 from pie_core.loaded import LoadedModel
 from pie_server_openai import requests as r
 from pie_server_openai.errors import NOT_FOUND, RequestError
-from pie_server_openai.tools import OPENING, call_schema, conversation
+from pie_server_openai.tools import OPENING, answer_or_calls, call_schema, conversation
 
 _DEFAULT_MOST = 16  # tokens of a completion, as OpenAI has it; a chat goes on as long as the model can
 _LEAST_TOP_P = 1e-9
@@ -64,12 +64,7 @@ def chat_job(asked: r.ChatRequest, models: Mapping[str, LoadedModel]) -> Job:
     if choice != "none" and not tools:
         raise RequestError("tool_choice needs tools", param="tool_choice")
     forced = choice not in ("none", "auto")
-    schema = _schema(asked.response_format)
-    if schema is not None and tools:
-        raise RequestError("response_format and tools: only one of them decides the form of an answer", param="tools")
-    if forced:
-        schema = call_schema(tools, choice)
-    grammar = None if schema is None else ("json_schema", msgspec.json.encode(_COMPACT | schema).decode())
+    grammar = _grammar(_schema(asked.response_format), call_schema(tools, choice) if tools else None, forced)
     if grammar is not None and "grammar" not in model.traits:
         raise RequestError(f"model {asked.model!r} has no trait `grammar`, so no answer can be held to a schema")
     chat = conversation(model.info.prompt_template, asked.messages, tools)
@@ -78,6 +73,18 @@ def chat_job(asked: r.ChatRequest, models: Mapping[str, LoadedModel]) -> Job:
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     calls: Literal["free", "forced"] | None = "forced" if forced else "free" if tools else None
     return _job(asked, [prompt], most, logprobs=logprobs, grammar=grammar, calls=calls)
+
+
+def _grammar(schema: Any, calls: Any, forced: bool) -> tuple[str, str] | None:
+    """What an answer has to follow. schema: of one in words. calls: of those that can be made, or have to be."""
+    schema, calls = (None if each is None else _COMPACT | each for each in (schema, calls))
+    if forced:
+        return "json_schema", msgspec.json.encode(calls).decode()
+    if schema is None:
+        return None
+    if calls is None:
+        return "json_schema", msgspec.json.encode(schema).decode()
+    return "lark", answer_or_calls(schema, calls)
 
 
 def completion_job(asked: r.CompletionRequest, models: Mapping[str, LoadedModel]) -> Job:

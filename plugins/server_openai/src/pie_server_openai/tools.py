@@ -6,7 +6,7 @@ and answers in the texts, in the form that Hermes and Qwen models were trained o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -57,6 +57,18 @@ def call_schema(tools: Sequence[r.Tool], choice: object) -> dict[str, Any]:
         for f in functions
     ]
     return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+def answer_or_calls(schema: Mapping[str, Any], calls: Mapping[str, Any]) -> str:
+    """The grammar, in Lark's notation, of an answer that follows a schema, or is one or more calls."""
+    return "\n".join(
+        [
+            'start: answer | call ("\\n" call)*',
+            f"answer: %json {_json(schema)}",
+            'call: "<tool_call>\\n" called "\\n</tool_call>"',
+            f"called: %json {_json(calls)}",
+        ]
+    )
 
 
 def _plain(message: r.Message, at: int) -> dict[str, Any]:

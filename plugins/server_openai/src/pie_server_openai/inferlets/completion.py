@@ -5,8 +5,9 @@
 """Completions and chats as a program. What the route wants is in the job (`jobs.py` describes it); what it gets are
 messages of the types `prompt`, `text`, `call`, `finish` and `refused` (`messages.py`).
 
-The prompt is run once and forked for each of its `n` choices. Where nothing but plain sampling is wanted, tokens come
-from `Context.stream`, and may be drawn by the server; else each distribution is looked at here.
+The prompt is run once and forked for each of its `n` choices. Where nothing but plain sampling is wanted, or that
+within a grammar, tokens come from `Context.stream`, and may be drawn by the server; else each distribution is looked at
+here.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from collections import Counter
 from inferlet import (
     ArgumentError,
     Dist,
+    Grammar,
     PieError,
     TextDecoder,
     any_of,
@@ -94,7 +96,7 @@ async def answer(job, index, context, vocabulary):
         if job["echo"]:
             prompt = job["prompts"][index // job["n"]]
             text.echo(prompt if isinstance(prompt, str) else detokenize(context.queue, prompt))
-        peculiar = any(job[name] for name in ("bias", "presence", "frequency", "grammar", "ignore_eos"))
+        peculiar = any(job[name] for name in ("bias", "presence", "frequency", "ignore_eos"))
         hot = job["temperature"] not in (0, 1) and (job["top_p"] < 1 or job["min_p"] > 0)
         draws = draw if peculiar or hot or vocabulary is not None else draw_plainly
         ended = most > 0 and await draws(job, context, most, text)
@@ -110,10 +112,12 @@ async def draw_plainly(job, context, most, text):
     if job["temperature"] > 0:
         top_k = job["top_k"] or LOOKED_AT
         sampler = sampling(job["temperature"], top_k, job["top_p"], job["min_p"], text.seed)
-    given = len(context.tokens)
-    async for piece in context.stream(sampler, any_of(max_tokens(most), ends_with(*job["stop"]))):
+    given, grammar = len(context.tokens), Grammar(*job["grammar"]) if job["grammar"] else None
+    stop = any_of(max_tokens(most), ends_with(*job["stop"]))
+    async for piece in context.stream(sampler, stop, [grammar] if grammar is not None else []):
         text.add(piece, len(context.tokens) - given)
-    return not text.stopped and len(context.tokens) - given < most
+    ended = len(context.tokens) - given < most or (grammar is not None and grammar.ended)
+    return ended and not text.stopped
 
 
 async def draw(job, context, most, text):
