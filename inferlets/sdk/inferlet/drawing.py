@@ -157,8 +157,6 @@ class Bursts:
 
     async def _draw(self, answer: Sequence[int]) -> None:
         context, bounds, guide = self._context, self._plan.bounds, self._plan.guide
-        if guide is not None:
-            guide.settle(len(answer))
         most = min(self._size, context.model.max_position - len(context.tokens))
         if bounds is None:
             most = 1
