@@ -1,8 +1,8 @@
 """Decoding: transformers `generate` and its continuous batching, our own loop on the torch backend, inferlets.
 
-"transformers, continuous batching" is `generate_batch` with a manager that is kept. Its settings are its own but for the
-size of its cache, which is that of the work (otherwise it takes nine tenths of the memory and a minute to begin), and
-on a CPU that of its pages: of 16 tokens, with which SDPA is ten times as quick as with its 256.
+"transformers, continuous batching" is `generate_batch` with a manager that is kept. Its settings are its own but for
+the size of its cache, which is that of the work (otherwise it takes nine tenths of the memory and a minute to begin),
+and on a CPU that of its pages: of 16 tokens, with which SDPA is ten times as quick as with its 256.
 
 "steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left
 to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample
