@@ -333,11 +333,16 @@ class Context:
         What `decode` gives, or `decode_guided` where a matcher is among the settings.
         """
         table, draw = self._table, calls.decode_guided if "matcher" in settings else calls.decode
-        before, context = table.tokens, table.handles()
-        pages = table.reserve(most - (first is None))
+        before, context, runs = table.tokens, table.handles(), most - (first is None)
+        mask = mask_rows(self.attention, table.held(), range(before, before + runs)) if runs else None
+        pages = table.reserve(runs)
         try:
             drawn: Awaitable[Any] = draw(
-                self.queue, context, state, pages, state, most, first=first, adapter=self.adapter, **settings
+                *(self.queue, context, state, pages, state, most),
+                first=first,
+                adapter=self.adapter,
+                mask=mask,
+                **settings,
             )
         except BaseException:
             table.settle(before)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from inferlet.context import Context
 
 
+ROWS = 64  # tokens drawn by one call where each has a row of a mask
+
+
 @dataclass(frozen=True)
 class Burst:
     """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`."""
@@ -40,10 +43,10 @@ class Plan:
     bounds: Foreseen | None
     burst: Burst
 
-    def one_by_one(self, attention: Attention | None) -> bool:
+    @property
+    def one_by_one(self) -> bool:
         """Whether `sample` serves better than `decode`."""
-        bare = self.adjustment is None and self.guide is None
-        return bare and (attention is not None or self.bounds is None)
+        return self.bounds is None and self.adjustment is None and self.guide is None
 
 
 def plan_drawing(
@@ -63,11 +66,6 @@ def plan_drawing(
         return None
     bounds = Foreseen() if stop is None else stop if isinstance(stop, Foreseen) else None
     return Plan(sampler, adjustment, guide, bounds, burst)
-
-
-def can_draw(context: Context, plan: Plan) -> bool:
-    """Whether the server can draw the next token: with a pattern of attention it takes no adjustment and no guide."""
-    return context.attention is None or plan.one_by_one(context.attention)
 
 
 async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int:
@@ -91,8 +89,7 @@ async def _begin(context: Context, plan: Plan, answer: Sequence[int]) -> Drawing
         if plan.guide.forces and (forced := await draw_forced(context, plan, plan.guide, answer)) is not None:
             return forced
     (state,) = context.hidden_states(1)
-    one_by_one = plan.one_by_one(context.attention)
-    drawing = OneByOne(context, state, plan) if one_by_one else Bursts(context, state, plan)
+    drawing = OneByOne(context, state, plan) if plan.one_by_one else Bursts(context, state, plan)
     context.draw_over(drawing)
     return drawing
 
@@ -115,7 +112,7 @@ class OneByOne:
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """Whether the next draw can be the one that is wanted."""
-        return plan.one_by_one(attention) and plan.sampling is self._sampling and attention is self._attention
+        return plan.one_by_one and plan.sampling is self._sampling and attention is self._attention
 
     async def next(self, answer: Sequence[int]) -> int:
         """The next token. The context has taken the one before."""
@@ -139,14 +136,16 @@ class Bursts:
         self._context = context
         self._state = state
         self._plan = plan
-        self._size = plan.burst.first
+        self._attention = context.attention
+        self._most = plan.burst.most if context.attention is None else min(plan.burst.most, ROWS)
+        self._size = min(plan.burst.first, self._most)
         self.left: deque[int] = deque()  # drawn and not given yet
         self._last: int | None = None
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """Whether the next draw can be the one that is wanted."""
         forced = not self.left and plan.guide is not None and plan.guide.forces
-        return plan is self._plan and attention is None and not forced
+        return plan is self._plan and attention is self._attention and not forced
 
     async def next(self, answer: Sequence[int]) -> int:
         """The next token. The context has taken the one before."""
@@ -171,7 +170,7 @@ class Bursts:
             waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
         told = await waiting
         drawn = told if guide is None else guide.follow(told)
-        self._size = min(2 * self._size, self._plan.burst.most)
+        self._size = min(2 * self._size, self._most)
         if context.drawing is self:
             context.end_ahead(self._state, len(drawn) - (self._last is None))
             self.left.extend(drawn)

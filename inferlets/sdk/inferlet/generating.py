@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferlet import calls
 from inferlet.dist import Dist
-from inferlet.drawing import Burst, Plan, can_draw, draw_there, plan_drawing
+from inferlet.drawing import Burst, Plan, draw_there, plan_drawing
 from inferlet.guiding import Grammar, Guide, split_grammar
 from inferlet.sampling import DIST_TOKENS, Constraint, Sampler
 from inferlet.stopping import Stop
@@ -63,7 +63,7 @@ class Way:
 
     async def next(self, answer: list[int]) -> int:
         """The token behind those of the answer."""
-        if self.plan is not None and can_draw(self.context, self.plan):
+        if self.plan is not None:
             return await draw_there(self.context, self.plan, answer)
         wanted: int = getattr(self.sampler, "top_k", DIST_TOKENS)
         dist = await self._dist(max(wanted, DIST_TOKENS) if self.constraints else wanted, len(answer))

@@ -162,6 +162,23 @@ async for piece in context.stream(SAMPLER, max_tokens(6)):
     said.append(piece)
     context.attention = lambda at: [range(max(0, at - 3), at)]
 """,
+    "a pattern of attention": """
+context.attention = lambda at: [range(2), range(max(0, at - 4), at + 1)]
+said.append(await context.generate(SAMPLER, max_tokens(90)))
+said.append(await context.generate_until(40, stop="e", sampler=SAMPLER))
+""",
+    "a pattern of attention, and penalties": """
+context.attention = lambda at: [range(max(0, at - 4), at + 1)]
+said.append(await context.generate(SAMPLER, max_tokens(40), [adjust({40: 2.0}, presence=0.5)]))
+""",
+    "a pattern of attention, masks, and pages that go": """
+context.attention = lambda at: [range(2), range(max(0, at - 9), at + 1)]
+async for piece in context.stream(SAMPLER, max_tokens(40)):
+    context.drop_masked_pages()
+    if len(context.tokens) % 7 == 0:
+        context.mask([len(context.tokens) - 3])
+    said.append(piece)
+""",
 }
 
 
@@ -199,6 +216,16 @@ def test_many_tokens_take_one_call_and_as_many_passes() -> None:
     (_, took), (_, takes) = (finished("await context.generate(stop=max_tokens(9))", which) for which in (WITH, WITHOUT))
     assert took["passes"] == takes["passes"] and took["decode"] == 1
     assert took["forward"] == takes["forward"] - 8 and took["get_next_dist"] == takes["get_next_dist"] - 9
+
+
+def test_with_a_pattern_of_attention_one_call_takes_64_tokens() -> None:
+    body = """
+context.attention = lambda at: [range(max(0, at - 4), at + 1)]
+await context.generate(stop=max_tokens(140))
+"""
+    (_, took), (_, takes) = (finished(body, which, "to be" * 40) for which in (WITH, WITHOUT))
+    assert took["passes"] == takes["passes"] and took["decode"] == 3  # of 32, 64 and 44 tokens
+    assert "sample" not in took
 
 
 def test_a_condition_that_only_the_program_knows_takes_one_draw_and_one_pass_a_token() -> None:

@@ -134,7 +134,27 @@ def ready(p: Program) -> tuple[list[int], list[int], list[int], list[int]]:
 def test_a_guide_that_is_not_ready_sits_out_steps_and_holds_nobody_up() -> None:
     p, other = spelling()
     slow = p.call(
-        "spell", *ready(p), 9, "abc", None, [], [], 0.0, 256, 1.0, 0.0, 0, 0, [], [], 0.0, 0.0, [], None, [0, 40, 1]
+        "spell",
+        *ready(p),
+        9,
+        "abc",
+        None,
+        [],
+        [],
+        0.0,
+        256,
+        1.0,
+        0.0,
+        0,
+        0,
+        [],
+        [],
+        0.0,
+        0.0,
+        [],
+        None,
+        None,
+        [0, 40, 1],
     )
     quick = other.call("decode", *ready(other), 20)
     while not quick.done:

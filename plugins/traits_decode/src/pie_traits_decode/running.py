@@ -11,6 +11,7 @@ from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
 
 from pie_traits_decode.steps import Decode
+from pie_traits_decode.view import View
 
 
 class Run:
@@ -35,6 +36,7 @@ class Run:
             dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
         )
         self.guide = command.guide
+        self._view = View(command, len(self.pages)) if command.mask is not None else None
         self.adjusted = adjustment.changes_anything or self.guide is not None
         self._adjustment = adjustment if adjustment.changes_anything else None
 
@@ -64,14 +66,17 @@ class Run:
         place, slot = command.slots[self._ran]
         pages, token, page = self.pages, command.oemb, (command.okv[place],)
         live, slots, positions = tuple(self.live), ((0, slot),), (command.start + self._ran,)
+        mask, held = (None, ()) if self._view is None else self._view.of(self._ran)
         if command.adapter is None:
-            return Forward(pages, token, page, token, None, live, (), slots, positions)
-        return ForwardWithAdapter(command.adapter, pages, token, page, token, None, live, (), slots, positions)
+            return Forward(pages, token, page, token, mask, live, held, slots, positions)
+        return ForwardWithAdapter(command.adapter, pages, token, page, token, mask, live, held, slots, positions)
 
     def has_run(self) -> None:
         """The pending token is context."""
         place, slot = self.command.slots[self._ran]
         self.live[self._places[place]] |= 1 << slot
+        if self._view is not None:
+            self._view.add(self._ran, self._places[place], slot)
         self._ran += 1
         self.pending = None
 

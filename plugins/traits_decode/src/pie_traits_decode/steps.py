@@ -15,6 +15,7 @@ from pie_core import (
     Embed,
     HandleError,
     KvPage,
+    Mask,
     ModelInfo,
     Planned,
     Reads,
@@ -44,10 +45,13 @@ class Decode(Command):
         tokens drawn before, once and for each time; `seen` are such that were drawn by earlier calls. With any of them
         only the `top_k` tokens that are most probable without are looked at, but no fewer than 256.
     adapter: every token is run through it (`forward_with_adapter`).
+    mask: a row for every token that may be run; a column for every token held by `ikv` (hidden ones too), page by page,
+        then one for every token that may be run. True = may attend; hidden tokens stay hidden. Without it each sees the
+        context and those before it.
 
     Returns what was drawn. Until then the slots of `okv` that it may fill are no context, and `oemb` cannot be read; so
     await it before naming them. Errors: those of `sample` and `forward`; `most` outside its range or more than the
-    model has positions for; too many or infinite biases.
+    model has positions for; too many or infinite biases; a mask of the wrong shape.
     """
 
     stepwise = True
@@ -73,7 +77,9 @@ class Decode(Command):
     frequency: float = 0.0
     seen: list[U32] = []
     adapter: str | None = None
+    mask: Mask | None = None
     live: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its visible slots
+    held: Planned[tuple[int, ...]] = ()  # for each page of ikv: bit mask of its used slots; only when there is a mask
     slots: Planned[tuple[tuple[int, int], ...]] = ()  # for each token that may be run: (place of the page in okv, slot)
     start: Planned[int] = 0  # where the first token that is run goes
     ran: Planned[int | None] = None  # how many tokens were run, once it has ended
@@ -97,6 +103,9 @@ class Decode(Command):
             raise ArgumentError(
                 f"{where}: `okv` has {free} free slots, {runs} tokens are to be run; allocate more pages"
             )
+        if self.mask is not None:
+            self._check_mask(self.mask, runs, where)
+            self.held = tuple([page.used for page in self.ikv])
         self.start = start
         self.live = tuple([page.live for page in self.ikv])
         self.slots = tuple(self._reserve(runs))  # shortens okv
@@ -143,6 +152,14 @@ class Decode(Command):
         if self.adapter is not None and self.adapter not in model.adapters:
             near = nearest(self.adapter, model.adapters)
             raise ArgumentError(f"{where}: model {model.name!r} has no adapter {self.adapter!r}{near}")
+
+    def _check_mask(self, mask: Mask, runs: int, where: str) -> None:
+        columns = sum(page.tokens for page in self.ikv) + runs
+        if (mask.rows, mask.cols) != (runs, columns):
+            raise ArgumentError(
+                f"{where}: mask is {mask.rows}x{mask.cols}; for {runs} tokens that may be run over {columns - runs} "
+                f"context tokens it must be {runs}x{columns}"
+            )
 
     def _reserve(self, runs: int) -> list[tuple[int, int]]:
         """Slots in order; `okv` keeps the pages that they are in. Each slot as (place in okv, offset)."""

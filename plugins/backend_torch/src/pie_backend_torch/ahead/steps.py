@@ -62,7 +62,9 @@ class StepsAhead:
         if self._rows.of(course) is not None:
             return True
         command = course.command
-        plain = command.adapter is None and not course.adjusted and self._backend.places is None
+        plain = (
+            command.adapter is None and command.mask is None and not course.adjusted and self._backend.places is None
+        )
         listed = command.temperature == 0 or (command.top_k is not None and command.top_k <= LISTED)
         return plain and listed and course.pending is not None and len(self._rows) < MOST_ROWS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from pie_traits_decode.testing.prompting import PROMPT, SETTINGS, Prompting
 
 GREEDY = (0.0, 256, 1.0, 0.0)
 LONG = 37  # tokens; more than two pages of 16
+NO_BIAS: tuple[Any, ...] = ([], [], 0.0, 0.0, [])
 
 
 class StepCases(Prompting):
@@ -97,6 +99,31 @@ class StepCases(Prompting):
             assert self.get(p, "decode", *self._at(emb), 9, *self._how(settings), *wanted) == expected
 
     @quick
+    def test_each_step_sees_what_its_row_of_the_mask_says(self) -> None:
+        """Also where the pages are named in another order than they are filled in, and some of a page is hidden."""
+        draw = random.Random(5)
+        for hidden in (False, True):
+            rows = [[draw.random() < 0.6 for _ in range(len(PROMPT) + LONG)] for _ in range(LONG)]
+            p, (emb, _) = self.after_a_prompt(room=LONG)
+            self._hide_some(p, hidden)
+            expected = []
+            for at in range(LONG + 1):
+                expected.append(self.get(p, "get_next_dist", [emb], 1).ids[0])
+                held = len(PROMPT) + at
+                if at < LONG:
+                    p.call("embed_txt", expected[-1:], [held], [emb])
+                    mask = [[*rows[at][:held], rows[at][held]]]
+                    p.call("forward", self.pages, [emb], self.pages, [emb], mask)
+            p, (emb, _) = self.after_a_prompt(room=LONG)
+            self._hide_some(p, hidden)
+            assert self.get(p, "decode", *self._at(emb), LONG + 1, *self._how(GREEDY), *NO_BIAS, None, rows) == expected
+            p, (emb, _) = self.after_a_prompt(room=LONG)
+            self._hide_some(p, hidden)
+            turned = [self.pages[-1], *self.pages[:-1]]  # the last is empty: the same columns
+            arguments = (turned, [emb], self.pages, [emb], LONG + 1, *self._how(GREEDY), *NO_BIAS, None, rows)
+            assert self.get(p, "decode", *arguments) == expected
+
+    @quick
     def test_what_is_not_known_yet_cannot_be_used(self) -> None:
         """Until it is done its slots are no context, and its hidden state is refused."""
         p, (emb, other) = self.after_a_prompt(room=20)
@@ -142,6 +169,8 @@ class StepCases(Prompting):
             (*at, 2, None, [], [], 0.0, 256, 1.0, 0.0, 0, 0, [1], []),
             (*at, 2, None, [], [], 0.0, 256, 1.0, 0.0, 0, 0, [], [], float("inf")),
             (*at, 2, None, [], [], 0.0, 256, 1.0, 0.0, 0, 0, [], [], 0.0, 0.0, [], "nobody"),
+            (*at, 3, *self._how(GREEDY), *NO_BIAS, None, [[True] * (len(PROMPT) + 1)]),
+            (*at, 2, *self._how(GREEDY), *NO_BIAS, None, [[True] * len(PROMPT)]),
             (self.pages, [emb], [], [emb], 2),
             (self.pages, [emb], self.pages, [emb], min(1024, vocabulary)),
         ]
@@ -152,6 +181,10 @@ class StepCases(Prompting):
         self.check_refused(HandleError, p.call, "decode", self.pages, [emb], self.pages * 2, [emb], 1)
 
     # what they are made of
+
+    def _hide_some(self, p: Program, some: bool) -> None:
+        size = self.subject.backend.info.kvpage_size
+        p.call("mask_kvpage", self.pages[:1], [not some or slot % 3 != 1 for slot in range(size)])
 
     def _at(self, emb: int) -> tuple[list[int], list[int], list[int], list[int]]:
         return self.pages, [emb], self.pages, [emb]
