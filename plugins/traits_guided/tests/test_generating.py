@@ -208,6 +208,16 @@ with context.fork() as other, context.fork() as third:
         third.generate(SAMPLER, max_tokens(20)),
     )
 """,
+    "somebody else looks at the context all the while": """
+async def look():
+    for _ in range(20):
+        with context.fork() as branch:
+            await branch.next_dist(3)
+texts = await asyncio.gather(
+    context.generate(SAMPLER, max_tokens(40), [Grammar('json_schema', SCHEMA)]), look()
+)
+said.append(texts[0])
+""",
     "an adapter": """
 with model.create_context("loud") as other:
     await other.fill("What is it?")
