@@ -26,11 +26,14 @@ from pie_core.control.space import Space
 from pie_core.errors import CheckpointError, PieError, PluginError, TerminatedError
 from pie_core.inference.backend import BackendSpec, Progress
 from pie_core.inference.device import ThreadDevice
+from pie_core.inference.watching import watched
 from pie_core.loaded import LoadedModel, assemble
 from pie_core.model import ModelSpec
 from pie_core.plugins import Kind, Plugin, Selection, discover, install_hint, load, select, select_named
 from pie_core.policies import PolicyChoice, fit_contention, make_contention, make_dispatch, parse_options
-from pie_core.registry import load_handlers, load_registry, realize
+from pie_core.registry import Realization, load_handlers, load_registry, realize
+from pie_core.tracing.file import TraceFile
+from pie_core.tracing.recorder import Recorder
 from pie_core.trait import Trait
 
 log = structlog.get_logger(__name__)
@@ -56,6 +59,7 @@ class Settings:
     tier: TierName = "wasm"  # the sandbox; "native" trusts every program
     state_dir: Path | None = None  # where programs' texts are kept; None: the usual place of the user
     capabilities: Capabilities = field(default_factory=Capabilities)  # the most that a program can be granted
+    trace_file: Path | None = None  # where a trace of all that happens is written
 
 
 class Controller:
@@ -67,12 +71,21 @@ class Controller:
         self.models: dict[str, LoadedModel] = {}
         self.programs: Mapping[str, Path] = {}  # installed, by name
         self.application: Application
+        self._trace: TraceFile | None = None
 
     async def __aenter__(self) -> Self:
         store = Store(self._settings.state_dir or default_directory())
         await asyncio.to_thread(store.check)  # a mistake shows before a model is loaded for minutes
         self.programs = await asyncio.to_thread(installed_programs, self._settings.selection)
-        model = await load_model(self._settings, self._evicted, self._progress)
+        recorder = None
+        if self._settings.trace_file is not None:
+            self._trace = TraceFile(self._settings.trace_file, time.monotonic)
+            recorder = Recorder(self._trace.put, time.monotonic)
+        try:
+            model = await load_model(self._settings, self._evicted, self._progress, recorder)
+        except BaseException:
+            await self._end_trace()
+            raise
         self.models[model.info.name] = model
         tier = make_tier(self._settings, model.known_traits, self._progress)
         self.application = Application(
@@ -82,6 +95,7 @@ class Controller:
             capabilities=self._settings.capabilities,
             services=Services(store=store, programs=self.programs),
             sandbox=lambda: make_sandbox(self._settings, model.known_traits, self._progress),
+            observer=recorder,
         )
         return self
 
@@ -96,6 +110,11 @@ class Controller:
         for model in self.models.values():
             await asyncio.to_thread(model.close)
         self.models.clear()
+        await self._end_trace()
+
+    async def _end_trace(self) -> None:
+        if self._trace is not None:
+            await asyncio.to_thread(self._trace.close)
 
     def _evicted(self, space: Space, why: TerminatedError) -> None:
         self.application.evicted(space, why)
@@ -119,7 +138,9 @@ def make_sandbox(settings: Settings, traits: Iterable[Trait], progress: Progress
     return WasmTier(traits, cache, progress=lambda text: progress(text, None))
 
 
-async def load_model(settings: Settings, evicted: Any, progress: Progress) -> LoadedModel:
+async def load_model(
+    settings: Settings, evicted: Any, progress: Progress, recorder: Recorder | None = None
+) -> LoadedModel:
     """Load the model of `settings` on its backend and put a control layer around it. Raises `PieError`."""
     started = time.monotonic()
     selection = settings.selection
@@ -142,11 +163,17 @@ async def load_model(settings: Settings, evicted: Any, progress: Progress) -> Lo
         await asyncio.to_thread(backend.close)
         raise
     loop = asyncio.get_running_loop()
+    observer = None if recorder is None else recorder.model(model.name, realization.traits.values())
+
+    def make_device(realized: Realization) -> ThreadDevice:
+        routes = realized.routes if observer is None else watched(realized.routes, time.monotonic, observer.ran)
+        return ThreadDevice(routes, loop.call_soon_threadsafe, realized.rides)
+
     loaded = assemble(
         backend,
         realization,
-        lambda realized: ThreadDevice(realized.routes, loop.call_soon_threadsafe, realized.rides),
-        Environment(now=time.monotonic, soon=loop.call_soon, evicted=evicted, later=loop.call_later),
+        make_device,
+        Environment(time.monotonic, loop.call_soon, evicted, loop.call_later, observer),
         dispatch,
         contention,
     )

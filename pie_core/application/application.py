@@ -15,11 +15,12 @@ import structlog
 from pie_core.application.capabilities import Capabilities, Grant, grant
 from pie_core.application.children import Child
 from pie_core.application.events import Ended
-from pie_core.application.host import Host
+from pie_core.application.host import Host, ObservedHost
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
 from pie_core.application.line import Line
 from pie_core.application.manifest import parse_flags
+from pie_core.application.observer import InferletObserver
 from pie_core.application.program import Program
 from pie_core.application.services import Services
 from pie_core.application.sizes import check_sizes
@@ -50,6 +51,7 @@ class Application:
         capabilities: Capabilities | None = None,
         services: Services | None = None,
         sandbox: Callable[[], Tier] | None = None,
+        observer: InferletObserver | None = None,
     ) -> None:
         """capabilities: what any program may be granted; None: nothing.
 
@@ -61,6 +63,7 @@ class Application:
         self.inferlets: dict[str, Inferlet] = {}
         self._capabilities = capabilities or Capabilities()
         self._services = services or Services()
+        self._observer = observer
         self._tier = tier
         self._sandbox = tier if tier.isolates else None
         self._make_sandbox = sandbox
@@ -152,6 +155,8 @@ class Application:
             inferlet.deliver(blob)
         self.inferlets[inferlet.id] = inferlet
         self.tally.launched += 1
+        if self._observer is not None:
+            self._observer.arrived(inferlet)
         log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=tier.name)
         if parent is None:
             self.line.enter(inferlet.id, size, lambda: self._run(inferlet, tier))
@@ -220,7 +225,7 @@ class Application:
         alarm = loop.call_later(inferlet.limits.wall_s, self._end, inferlet, too_long)
         outcome = Ended("failed", code=ProgramError.code, error="`main` was cancelled, though nobody stopped it")
         try:
-            returned = await tier.run(Host(inferlet, self.models, loop.call_later, self._services, self))
+            returned = await tier.run(self._host(inferlet))
             if returned is not None:
                 inferlet.check_size(returned)
             outcome = Ended("finished", value=inferlet.returned if returned is None else returned)
@@ -238,6 +243,12 @@ class Application:
             self._running.pop(inferlet.id, None)
             self._end(inferlet, outcome)
 
+    def _host(self, inferlet: Inferlet) -> Host:
+        call_later = asyncio.get_running_loop().call_later
+        if self._observer is None:
+            return Host(inferlet, self.models, call_later, self._services, self)
+        return ObservedHost(inferlet, self.models, call_later, self._services, self, self._observer)
+
     def _end(self, inferlet: Inferlet, outcome: Ended) -> None:
         """Free everything, note the outcome, stop the task. Only the first call does anything."""
         if self.inferlets.pop(inferlet.id, None) is None:
@@ -248,6 +259,8 @@ class Application:
             self.models[model].layer.close(space, TerminatedError(outcome.error or f"inferlet {inferlet.id} has ended"))
         self._cancel(inferlet.id)
         self.line.leave(inferlet.id)
+        if self._observer is not None:
+            self._observer.ended(inferlet)
         log.info("inferlet.ended", id=inferlet.id, status=outcome.status, code=outcome.code)
 
     def _cancel(self, instance_id: str) -> None:

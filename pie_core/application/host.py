@@ -11,6 +11,7 @@ import msgspec
 from pie_core.application.channel import Reading
 from pie_core.application.children import Children, Launcher
 from pie_core.application.inferlet import Inferlet
+from pie_core.application.observer import InferletObserver
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
 from pie_core.application.topics import Subscriptions
@@ -19,7 +20,7 @@ from pie_core.control.binder import Binder
 from pie_core.control.queue import Queue
 from pie_core.control.space import Space
 from pie_core.control.ticket import Ticket
-from pie_core.errors import ArgumentError, HandleError, TerminatedError, nearest
+from pie_core.errors import ArgumentError, HandleError, PieError, TerminatedError, nearest
 from pie_core.loaded import LoadedModel
 
 
@@ -135,6 +136,33 @@ class Host:
         if what not in views:
             raise ArgumentError(f"debug_query: nothing is known as {what!r}{nearest(what, views)}")
         return msgspec.json.encode(views[what]()).decode()
+
+
+class ObservedHost(Host):
+    """The same door; an observer hears of every call."""
+
+    def __init__(
+        self,
+        inferlet: Inferlet,
+        models: Mapping[str, LoadedModel],
+        set_alarm: SetAlarm,
+        services: Services,
+        launcher: Launcher,
+        observer: InferletObserver,
+    ) -> None:
+        super().__init__(inferlet, models, set_alarm, services, launcher)
+        self._observer = observer
+
+    def call(self, name: str, model: str | None, queue: int | None, arguments: Sequence[Any]) -> Any:
+        """See `Host.call`."""
+        began, error = self._observer.now(), None
+        try:
+            return super().call(name, model, queue, arguments)
+        except PieError as refused:
+            error = refused.code
+            raise
+        finally:
+            self._observer.called(self.inferlet, name, began, error)
 
 
 RUNTIME_CALLS: Mapping[str, Binder] = {call.signature().name: Binder(call) for call in RUNTIME.calls}

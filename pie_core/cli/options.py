@@ -62,6 +62,11 @@ def core_options(function: F) -> F:
             metavar="HOST[:PORT]",
             help="A host that programs may reach: a name, *.SUFFIX or an address.  [default: none]",
         ),
+        click.option(
+            "--trace-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Write what happens to this file, for chrome://tracing or Perfetto.",
+        ),
         click.option("--native", is_flag=True, help="Trust programs: run them in this process instead of the sandbox."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help=f"A limit: {LIMIT_NAMES}."),
         selection_options,
@@ -94,6 +99,7 @@ def settings(
     dispatch_options: Sequence[str] = (),
     contention: str | None = None,
     contention_options: Sequence[str] = (),
+    trace_file: Path | None = None,
 ) -> Settings:
     """The settings that the options say. Raises `ConfigError`; a misspelt name is never dropped in silence."""
     from pie_core.application.capabilities import Capabilities
@@ -111,6 +117,7 @@ def settings(
         tier="native" if native else "wasm",
         state_dir=state_dir,
         capabilities=Capabilities.of(allow_hosts, allow_spawn),
+        trace_file=trace_file,
     )
 
 

@@ -110,6 +110,7 @@ def _refuse_core_options(context: click.Context) -> None:
         "allow_hosts",
         "allow_spawn",
         "state_dir",
+        "trace_file",
         *POLICY_PARAMETERS,
     ):
         if context.params[name]:

@@ -19,7 +19,7 @@ class HostWork:
     """The commands of the host that are ready, and those at work: one of an inferlet at a time, inferlets in turn.
 
     So a program whose commands are slow takes one thread at most. refuse: asked before a command starts, True if it has
-    failed it instead. done: told of each that ran, unless its inferlet has ended meanwhile.
+    failed it instead. done: told of each that ran, unless its inferlet has ended meanwhile. begun: told of each before.
     """
 
     def __init__(
@@ -27,10 +27,12 @@ class HostWork:
         device: Device,
         refuse: Callable[[Submission], bool],
         done: Callable[[Submission, Any, PieError | None], None],
+        begun: Callable[[Submission], None] | None = None,
     ) -> None:
         self._device = device
         self._refuse = refuse
         self._done = done
+        self._begun = begun
         self._lines: dict[Space, deque[Submission]] = {}  # whose turn comes first, first
         self._at_work: set[Space] = set()
         self._starting = False
@@ -50,6 +52,8 @@ class HostWork:
         self._starting = True
         while len(self._at_work) < WORKERS and (submission := self._next()) is not None:
             self._at_work.add(submission.queue.space)
+            if self._begun is not None:
+                self._begun(submission)
             self._device.work(submission.command, partial(self._finished, submission))
         self._starting = False
 

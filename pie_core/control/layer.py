@@ -17,6 +17,7 @@ from pie_core.control.exports import ExportLimits
 from pie_core.control.hazards import link, unblock, wanted_by_others
 from pie_core.control.host_work import HostWork
 from pie_core.control.memory import Memory
+from pie_core.control.observer import Observer
 from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
 from pie_core.control.queue import Queue
@@ -47,13 +48,14 @@ class Environment:
 
     `now` gives seconds; `soon` runs a function after everything that is ready to run now (`loop.call_soon`);
     `evicted` is told of an inferlet that was ended, after its resources were taken; `later` runs a function after so
-    many seconds (`loop.call_later`).
+    many seconds (`loop.call_later`); `observer` is told of commands and waves, if there is one.
     """
 
     now: Callable[[], float]
     soon: Soon
     evicted: Callable[[Space, TerminatedError], None]
     later: Callable[[float, Callable[[], None]], object]
+    observer: Observer | None = None
 
 
 class ControlLayer:
@@ -80,6 +82,7 @@ class ControlLayer:
         self._device = device
         self._batch_limit = batch_limit
         self._environment = environment
+        self._observer = observer = environment.observer
         self._dispatch_policy = dispatch
         self._in_flight: deque[Wave[Any]] = deque()  # in the order of their launches
         self._poison = Poison(self._in_flight)
@@ -96,7 +99,8 @@ class ControlLayer:
             self._drop_unwanted,
         )
         self._backlog = Backlog()
-        self._host_work = HostWork(device, self._refuse, self._worked)
+        begun = None if observer is None else observer.begun
+        self._host_work = HostWork(device, self._refuse, self._worked, begun)
         self._running = 0  # commands that run in steps
         self._unstaged = 0  # commands that wait and whose part on the host has failed
         self._last_handle = 0
@@ -177,6 +181,8 @@ class ControlLayer:
         link(submission)
         queue.enter(submission)
         self._enqueued += 1
+        if self._observer is not None:
+            self._observer.enqueued(submission)
         if command.staged:
             self._host_work.add(Staging(submission))
         space.active_at = submission.enqueued_at
@@ -296,6 +302,8 @@ class ControlLayer:
             wave.chained = bool(self._in_flight)
             self._in_flight.append(wave)
             self.statistics.launched(wave)
+            if self._observer is not None:
+                self._observer.launched(wave)
             self._device.launch(wave, self._completed, self._concluded)
         if refuse is not None:
             self.memory.grant()  # what was skipped uses nothing any more
@@ -306,6 +314,8 @@ class ControlLayer:
         wave = self._in_flight.popleft()
         self._enqueued_at_last_look = -1  # those about to be woken get one more turn before the next wave
         self.statistics.completed(wave, self._environment.now())
+        if self._observer is not None:
+            self._observer.completed(wave)
         for batch in wave.batches:
             self._complete(batch)
         self.memory.grant()
@@ -389,6 +399,8 @@ class ControlLayer:
             self._running -= submission.running
             submission.running = False
             submission.command.conclude(result)
+        if self._observer is not None:
+            self._observer.settled(submission)
         self.memory.settle(submission)
 
     def _refuse(self, submission: Submission) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from pie_core.control.contention import ContentionPolicy, FcfsKill
 from pie_core.control.dispatch import Adaptive, DispatchPolicy
 from pie_core.control.layer import ControlLayer, Environment
+from pie_core.control.observer import Observer
 from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
 from pie_core.inference.backend import Backend, HandlerSpec
@@ -75,14 +76,16 @@ def make_rig(
     name: str = "fake",
     adapters: Sequence[str] = (),
     realization: Realization | None = None,
+    loop: ManualLoop | None = None,
+    observer: Observer | None = None,
 ) -> Rig:
     """A rig; small pages, so that everything crosses their borders. `handlers` are for `backend`, called `name`.
 
-    realization: what they realize, where that is known already.
+    realization: what they realize, where that is known already. observer: of the layer; its clock is that of `loop`.
     """
     backend = backend or FakeBackend(pages=pages, embeds=embeds, page_size=page_size, batch=batch, adapters=adapters)
     realization = realization or realize(load_registry(Selection()), handlers or fake_handlers(), name, backend)
-    loop = ManualLoop()
+    loop = loop or ManualLoop()
     device = InlineDevice(realization.routes, loop.soon, realization.rides)
     rig: Rig | None = None
 
@@ -97,7 +100,7 @@ def make_rig(
         realization.answers,
         device,
         backend.batch_limit,
-        Environment(loop.now, loop.soon, evicted, loop.later),
+        Environment(loop.now, loop.soon, evicted, loop.later, observer),
         dispatch or Adaptive(),
         contention or FcfsKill(),
         backend.swapper,

@@ -18,7 +18,7 @@ LAYERS = [
     ("inference", ["inference", "registry"]),
     ("control", ["control", "loaded"]),
     ("application", ["application"]),
-    ("core", ["controller", "logs", "policies"]),
+    ("core", ["controller", "logs", "policies", "tracing"]),
     ("testing", ["testing", "pytest_plugin"]),
     ("edge", ["server", "client"]),
     ("cli", ["cli", "__main__"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,7 @@ from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
 from pie_core.control.layer import Environment
+from pie_core.control.observer import Observer
 from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
 from pie_core.loaded import LoadedModel, assemble
@@ -33,6 +35,9 @@ from pie_core.testing.simulation.trace import Trace
 from pie_core.testing.simulation.watch import Violation, Watch
 from pie_core.testing.simulation.watched import WatchedContention, WatchedDispatch
 from pie_core.testing.simulation.world import Visit, World
+from pie_core.trait import Trait
+
+Observe = Callable[[Callable[[], float], Iterable[Trait]], Observer]
 
 _PROGRAM = Program("simulated", SOURCE, "simulated.py")
 
@@ -50,9 +55,12 @@ class _Tier(NativeTier):
 
 
 class Run:
-    """One run of a world. `watch.log` tells what happened, `traces` what each inferlet came to."""
+    """One run of a world. `watch.log` tells what happened, `traces` what each inferlet came to.
 
-    def __init__(self, world: World, installed: Installed) -> None:
+    observe: makes the observer of the control layer, of the loop's clock and the traits; none unless given.
+    """
+
+    def __init__(self, world: World, installed: Installed, observe: Observe | None = None) -> None:
         self.world = world
         self.traces: list[Trace] = []
         self._stages: dict[str, Stage] = {}
@@ -60,7 +68,7 @@ class Run:
         shuffle = random.Random(draw.random()) if world.shuffled else None
         self.loop = VirtualLoop(self._observe, lambda: self.watch.check_rest(), shuffle)
         self.watch = Watch(self.loop, self._stages)
-        self._model = self._assemble(installed, draw)
+        self._model = self._assemble(installed, draw, observe)
         limits = Limits(
             wall_s=world.wall_s,
             kvpages=world.kvpage_quota,
@@ -71,13 +79,14 @@ class Run:
         names = (f"i{number}" for number in count())
         self.application = Application({"fake": self._model}, _Tier(self._stages), limits, lambda: next(names))
 
-    def _assemble(self, installed: Installed, draw: random.Random) -> LoadedModel:
+    def _assemble(self, installed: Installed, draw: random.Random, observe: Observe | None) -> LoadedModel:
         world, loop, watch = self.world, self.loop, self.watch
         backend = FakeBackend(world.pages, world.embeds, world.page_size, batch=world.batch_limit)
         realization = realize(installed.registry, [*fake_handlers(), linger_handler()], "fake", backend)
         failing = {"swap_out": world.swap_out_fails, "swap_in": world.swap_in_fails}
         workshop = Workshop(backend, realization.routes, failing)
         contention = WatchedContention(installed.make_contention(world.contention), watch.complain)
+        observer = None if observe is None else observe(loop.time, realization.traits.values())
         assert backend.swapper is not None
         moves = Moves(backend.swapper, contention.host_bytes, workshop.failed, watch.complain)
         ledger = watch.ledger = Ledger(workshop, backend.batch_limit, moves, watch.complain, watch.lost)
@@ -88,7 +97,7 @@ class Run:
             lambda _: SimulatedDevice(
                 workshop, realization.rides, ledger, loop, draw, world.wave_s, world.swap_s, watch.told, watch.tell
             ),
-            Environment(loop.time, watch.soon, self._evicted, watch.later),
+            Environment(loop.time, watch.soon, self._evicted, watch.later, observer),
             dispatch,
             contention,
         )

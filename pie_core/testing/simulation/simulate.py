@@ -29,7 +29,7 @@ class Finding:
 def simulate(world: World, installed: Installed | None = None) -> Finding:
     """Run a world and check everything. installed: the traits and policies, found once for many worlds."""
     installed = installed or load_installed()
-    with _quiet():
+    with quiet():
         together, broken = _attempt(world, installed)
         if broken is None:
             apart, broken = _attempt(alone(world), installed)
@@ -52,7 +52,7 @@ def _attempt(world: World, installed: Installed) -> tuple[Run, str | None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Deliberate failures are not to be logged by the thousand."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
