@@ -9,7 +9,7 @@ FIRST  ?= 0
 SEEDS  ?= 1000
 PROCESSES ?= 1
 
-.PHONY: run test check lint types bench bench-techniques wheels simulate simulate-planted clean train-model evaluate-model
+.PHONY: run test check lint types bench bench-techniques reference wheels simulate simulate-planted clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -31,6 +31,9 @@ bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
 
 bench-techniques: $(STAMP)  ## every technique against its baselines; ARGS="speculative_decoding --clients 1"
 	cd benchmarks && ../$(BIN)/python -m techniques $(ARGS)
+
+reference: $(STAMP)  ## docs/reference, from the declarations
+	$(BIN)/python -m pie_core.reference docs/reference
 
 wheels: $(STAMP)  ## all distributions, into dist/; one holds the interpreter, built and compiled
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEELS)

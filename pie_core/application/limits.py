@@ -10,36 +10,66 @@ from pie_core.errors import ArgumentError, nearest
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds; a program that meets one gets an error that names it."""
+    """Bounds; a program that meets one gets an error that names it.
 
-    max_inferlets: int = 4096  # launched by clients and running at once; further ones wait in line
-    line_launches: int = 8192  # that wait in line; further ones are refused
-    line_bytes: int = 256 << 20  # programs, arguments and blobs of launches that wait
-    max_children: int = 4096  # of all inferlets, running at once; they never wait in line
-    wall_s: float = 3600.0  # seconds from launch to end
-    kvpages: int | None = None  # pages one inferlet may hold; None: the whole pool
-    embeds: int | None = None  # Embeds one inferlet may hold; None: the whole pool
-    exported_names: int = 1024  # that one user may have published in one model
-    exported_pages: int = 65536  # listed under those names
-    inbox_messages: int = 1024  # messages to an inferlet that it has not received yet
-    outbox_messages: int = 65536  # messages from an inferlet that its client has not read yet
-    waiting_bytes: int = 64 << 20  # what the messages of each kind that wait may weigh together
-    message_bytes: int = 8 << 20  # one message, blob, argument list or result
-    program_bytes: int = 256 << 10  # source text of a program; to check so much takes a second, in a child
-    component_bytes: int = 64 << 20  # a program that is a component; a Python one has some 23 MiB
-    http_requests: int = 8  # of one inferlet at once
-    http_bytes: int = 1 << 20  # the body of one answer; a MiB costs a sandboxed program 0.1 s of computing
-    http_s: float = 30.0  # seconds from a request to the end of its answer, redirects included
-    subscriptions: int = 64  # of one inferlet, to topics
-    mail_messages: int = 1024  # of one subscription or child, that were not read yet
-    mail_bytes: int = 1 << 20  # what these may weigh together
-    descendants: int = 32  # running at once, of one inferlet that a client launched
-    spawn_depth: int = 4  # of a child's child's child
-    store_keys: int = 10_000  # of one user
-    store_bytes: int = 64 << 20  # keys and values of one user
-    cpu_s: float = 60.0  # seconds that a sandboxed program may compute, waiting not counted
-    memory_bytes: int = 128 << 20  # each memory of a sandboxed program; most have one, Python needs 23 MiB
-    table_elements: int = 100_000  # of a sandboxed program's function tables
+    max_inferlets: inferlets that clients launched and that run at once; further ones wait in line.
+    line_launches: launches that wait in line; further ones are refused.
+    line_bytes: what programs, arguments and blobs of launches that wait may weigh together.
+    max_children: children of all inferlets, running at once; they never wait in line.
+    wall_s: seconds that an inferlet runs; waiting in line is not counted.
+    kvpages: pages that one inferlet may hold; none: the whole pool.
+    embeds: Embeds that one inferlet may hold; none: the whole pool.
+    exported_names: names that one user may have published in one model.
+    exported_pages: pages listed under those names.
+    inbox_messages: messages to an inferlet that it has not received yet.
+    outbox_messages: events of an inferlet that its client has not read yet.
+    waiting_bytes: what the messages of each kind that wait may weigh together.
+    message_bytes: one message, blob, argument list or result.
+    program_bytes: the source text of a program; to check so much takes a second, in a child.
+    component_bytes: a program that is a component; a Python one has some 23 MiB.
+    http_requests: requests of one inferlet over the network under way at once.
+    http_bytes: the body of one answer to them; a MiB costs a sandboxed program 0.1 s of computing.
+    http_s: seconds from a request to the end of its answer, redirects included.
+    subscriptions: topics that one inferlet listens to.
+    mail_messages: texts of one subscription or child that were not read yet.
+    mail_bytes: what these may weigh together.
+    descendants: children, and theirs, of one inferlet that a client launched, running at once.
+    spawn_depth: how deep children of children go.
+    store_keys: keys that one user keeps in the store.
+    store_bytes: what keys and values of one user weigh together.
+    cpu_s: seconds that a sandboxed program may compute; waiting is not counted.
+    memory_bytes: each memory of a sandboxed program; most have one, Python needs 23 MiB.
+    table_elements: elements of a sandboxed program's function tables.
+    """
+
+    max_inferlets: int = 4096
+    line_launches: int = 8192
+    line_bytes: int = 256 << 20
+    max_children: int = 4096
+    wall_s: float = 3600.0
+    kvpages: int | None = None
+    embeds: int | None = None
+    exported_names: int = 1024
+    exported_pages: int = 65536
+    inbox_messages: int = 1024
+    outbox_messages: int = 65536
+    waiting_bytes: int = 64 << 20
+    message_bytes: int = 8 << 20
+    program_bytes: int = 256 << 10
+    component_bytes: int = 64 << 20
+    http_requests: int = 8
+    http_bytes: int = 1 << 20
+    http_s: float = 30.0
+    subscriptions: int = 64
+    mail_messages: int = 1024
+    mail_bytes: int = 1 << 20
+    descendants: int = 32
+    spawn_depth: int = 4
+    store_keys: int = 10_000
+    store_bytes: int = 64 << 20
+    cpu_s: float = 60.0
+    memory_bytes: int = 128 << 20
+    table_elements: int = 100_000
 
 
 KEPT_BY_THE_SANDBOX = frozenset({"cpu_s", "memory_bytes", "table_elements"})

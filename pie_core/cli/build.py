@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=PieCommand)
 @click.argument("program")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: PROGRAM.wasm]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The component to write.  [default: PROGRAM.wasm]",
+)
 @click.option("--with", "packages", multiple=True, metavar="NAME", help="Bundle an installed pure-Python package.")
 @click.option(
     "--manifest", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML for a PROGRAM.wasm."

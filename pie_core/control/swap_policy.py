@@ -15,7 +15,8 @@ from pie_core.resource import Resource
 
 
 class SwapOptions(msgspec.Struct, frozen=True):
-    """host_bytes: host memory for what is moved out; when it is full, allocations wait. idle_ms: see `Swap`."""
+    """host_bytes: host memory for what is moved out; when it is full, allocations wait. idle_ms: milliseconds that an
+    inferlet has waited for something outside before it is moved out."""
 
     host_bytes: int = 4 << 30
     idle_ms: float = 20.0

@@ -21,7 +21,7 @@ LAYERS = [
     ("core", ["controller", "logs", "policies", "tracing"]),
     ("testing", ["testing", "pytest_plugin"]),
     ("edge", ["server", "client"]),
-    ("cli", ["cli", "__main__"]),
+    ("cli", ["cli", "reference", "__main__"]),
 ]
 RANK = {module: rank for rank, (_, modules) in enumerate(LAYERS) for module in modules}
 

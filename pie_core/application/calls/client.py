@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class Send(RuntimeCall):
-    """Send a text to the client. Too long, or too many that the client has not read: error."""
+    """Send a text to the client.
+
+    ArgumentError: not a text, or over `message_bytes`.
+    ResourceError: too many that the client has not read.
+    """
 
     msg: str
 
@@ -33,7 +37,11 @@ class Receive(RuntimeCall):
 
 
 class SendBlob(RuntimeCall):
-    """Send bytes to the client. Errors as for `send`."""
+    """Send bytes to the client.
+
+    ArgumentError: not bytes, over `message_bytes`, or from a program that was spawned.
+    ResourceError: too many that the client has not read.
+    """
 
     data: bytes
 
@@ -53,7 +61,10 @@ class ReceiveBlob(RuntimeCall):
 
 
 class SetReturn(RuntimeCall):
-    """Set the result of the program; the last one counts. The text that `main` returns is set the same way."""
+    """Set the result of the program; the last one counts. The text that `main` returns is set the same way.
+
+    ArgumentError: not a text, or over `message_bytes`.
+    """
 
     value: str
 

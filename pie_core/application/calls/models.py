@@ -21,7 +21,10 @@ class ModelNames(RuntimeCall):
 
 
 class ModelFacts(RuntimeCall):
-    """What is known of a model, as a JSON object: the attributes of `Model`."""
+    """What is known of a model, as a JSON object: the attributes of `Model`.
+
+    ArgumentError: no model of this name, with near ones (at `get_model`).
+    """
 
     target = "model"
     returns = str
@@ -31,7 +34,10 @@ class ModelFacts(RuntimeCall):
 
 
 class AvailableTraits(RuntimeCall):
-    """The traits a model really has, supertraits included."""
+    """The traits a model really has, supertraits included.
+
+    ArgumentError: as for `model_facts`.
+    """
 
     target = "model"
     returns = list[str]

@@ -17,10 +17,14 @@ class HttpGet(RuntimeCall):
     """Request a URL with GET. Redirects are followed, each checked like the first request.
 
     url: absolute, http or https; what is not ASCII percent-encoded. headers: each `name: value`.
-    A malformed URL or header: error. A host that the server, the launch or the manifest does not allow, or that leads
-    to an address that is not public: error `capability`, before anything is sent. No connection, a broken answer, too
-    many redirects, too slow: error `network`. A body over the limit, or too many requests at once: error `resource`.
+
     The body comes as the server sent it; a status that tells of an error is no error here.
+
+    ArgumentError: a malformed URL or header, over 64 headers.
+    CapabilityError: a host that the server, the launch or the manifest does not allow, or that leads to an address that
+        is not public; nothing is sent.
+    NetworkError: no connection, a broken answer, too many redirects, too slow.
+    ResourceError: an answer over `http_bytes`, too many requests at once.
     """
 
     future = True
@@ -33,7 +37,10 @@ class HttpGet(RuntimeCall):
 
 
 class HttpPost(RuntimeCall):
-    """Send a body with POST, otherwise as `http_get`. A redirect that is not 307 or 308 goes on as GET."""
+    """Send a body with POST, otherwise as `http_get`. A redirect that is not 307 or 308 goes on as GET.
+
+    ArgumentError: a body that is not bytes or over `message_bytes`; else as for `http_get`.
+    """
 
     future = True
     returns = HttpResponse

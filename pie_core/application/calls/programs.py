@@ -18,7 +18,10 @@ LONGEST_NAME = 512  # bytes, of a program
 
 
 class Sleep(RuntimeCall):
-    """Suspend for `seconds`; other tasks of the program go on. Negative or not a number: error."""
+    """Suspend for `seconds`; other tasks of the program go on.
+
+    ArgumentError: negative, or not a number.
+    """
 
     future = True
     seconds: float
@@ -32,12 +35,17 @@ class Sleep(RuntimeCall):
 class Spawn(RuntimeCall):
     """Start another program as a child: an inferlet of the same user that ends with this one at the latest.
 
-    program: this program's own name, to run it once more, or that of an installed one; with `source`, any name for
-    that Python program. A child has no more capabilities than its parent, and only those its manifest names. What it
-    prints goes to the parent's client. limits: `NAME=VALUE`, each at most the parent's; a child whose computing time
+    program: this program's own name, to run it once more, or that of an installed one; with `source`, any name for that
+    Python program. A child has no more capabilities than its parent, and only those its manifest names. What it prints
+    goes to the parent's client. limits: `NAME=VALUE`, each at most the parent's; a child whose computing time
     (`cpu_s`), memory (`memory_bytes`) or tables are limited so runs in the sandbox, which keeps these, even if its
-    parent is trusted. Not allowed: error `capability`. Too deep, too many: error `resource`. What is wrong with the
-    program itself: error of `join_child`.
+    parent is trusted. What is wrong with the program itself is an error of `join_child`.
+
+    ArgumentError: a name that is empty or over 512 bytes, arguments that are no texts, a limit that is none or above
+        this program's own.
+    ProgramError: no program of this name.
+    CapabilityError: not allowed to spawn.
+    ResourceError: too deep, too many running, or 64 ended and not joined.
     """
 
     returns = U32
@@ -70,6 +78,8 @@ class JoinChild(RuntimeCall):
     """Wait until a child has ended: what it returned. If it failed, was stopped or terminated: that error.
 
     An outcome may be asked for until the child's texts are received as well; then its number is free.
+
+    HandleError: no child of this number, or it was joined and has nothing left to say.
     """
 
     future = True
@@ -81,7 +91,13 @@ class JoinChild(RuntimeCall):
 
 
 class SendToChild(RuntimeCall):
-    """Send a text to a child, for its `receive`. Too long, too many that it has not received, ended: error."""
+    """Send a text to a child, for its `receive`.
+
+    HandleError: no child of this number.
+    ArgumentError: not a text, or over `message_bytes`.
+    ResourceError: too many that it has not received.
+    TerminatedError: it has ended.
+    """
 
     child: U32
     msg: str
@@ -92,7 +108,11 @@ class SendToChild(RuntimeCall):
 
 
 class ReceiveFromChild(RuntimeCall):
-    """The next text that a child has sent. After its last one: error."""
+    """The next text that a child has sent.
+
+    HandleError: no child of this number, or it was joined and has nothing left to say.
+    TerminatedError: it has sent its last text. If it could not start, that error.
+    """
 
     future = True
     returns = str
@@ -103,7 +123,10 @@ class ReceiveFromChild(RuntimeCall):
 
 
 class CancelChild(RuntimeCall):
-    """End a child, and its children. If it has ended already, nothing happens."""
+    """End a child, and its children. If it has ended already, nothing happens.
+
+    HandleError: no child of this number, or it was joined and has nothing left to say.
+    """
 
     child: U32
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class CreateQueue(RuntimeCall):
-    """A new command queue of a model, of priority 0. Raises when the inferlet has too many."""
+    """A new command queue of a model, of priority 0.
+
+    ResourceError: too many queues.
+    """
 
     target = "model"
     returns = U32
@@ -23,7 +26,11 @@ class CreateQueue(RuntimeCall):
 
 
 class Synchronize(RuntimeCall):
-    """Wait for all that is enqueued in the queue now. Raises the first error of its commands, once."""
+    """Wait for all that is enqueued in the queue now. Raises the first error of its commands, once.
+
+    ArgumentError: not a queue.
+    DeviceError: a command of the queue failed; once.
+    """
 
     target = "queue"
     future = True
@@ -33,7 +40,10 @@ class Synchronize(RuntimeCall):
 
 
 class SetQueuePriority(RuntimeCall):
-    """Commands of queues with a higher priority are batched first. The default is 0."""
+    """Commands of queues with a higher priority are batched first. The default is 0.
+
+    ArgumentError: not a queue, or a number outside 32 bits.
+    """
 
     target = "queue"
     pri: S32
@@ -46,7 +56,9 @@ class DebugQuery(RuntimeCall):
     """Facts about the server for debugging, as a JSON object.
 
     what: "queue" (what is outstanding), "space" (what the inferlet holds), "pools" (what is free), "statistics"
-    (batches by call). Anything else: error.
+    (batches by call).
+
+    ArgumentError: something else asked for, with near names.
     """
 
     target = "queue"

@@ -21,6 +21,9 @@ class StoreGet(RuntimeCall):
     """The text kept under a key, if there is one.
 
     The accesses of all programs are done one after the other, in the order in which they were asked for.
+
+    ArgumentError: a key that is empty or over 512 bytes.
+    ResourceError: 256 accesses that are not done, or too many bytes in them.
     """
 
     future = True
@@ -35,7 +38,9 @@ class StoreGet(RuntimeCall):
 class StoreSet(RuntimeCall):
     """Keep a text under a key, for all programs of the user; it survives the server.
 
-    A key is 1 to 512 bytes of UTF-8. Over the user's quota of keys or bytes: error, and the old text stays.
+    ArgumentError: a key that is empty or over 512 bytes; not a text, or over `message_bytes`.
+    ResourceError: 256 accesses that are not done, or too many bytes in them; over the user's quota of keys or bytes,
+        and the old text stays.
     """
 
     future = True
@@ -50,7 +55,11 @@ class StoreSet(RuntimeCall):
 
 
 class StoreDelete(RuntimeCall):
-    """Forget the text under a key; whether there was one."""
+    """Forget the text under a key; whether there was one.
+
+    ArgumentError: a key that is empty or over 512 bytes.
+    ResourceError: 256 accesses that are not done, or too many bytes in them.
+    """
 
     future = True
     returns = bool
@@ -62,7 +71,11 @@ class StoreDelete(RuntimeCall):
 
 
 class StoreExists(RuntimeCall):
-    """Whether a text is kept under a key."""
+    """Whether a text is kept under a key.
+
+    ArgumentError: a key that is empty or over 512 bytes.
+    ResourceError: 256 accesses that are not done, or too many bytes in them.
+    """
 
     future = True
     returns = bool
@@ -74,7 +87,10 @@ class StoreExists(RuntimeCall):
 
 
 class StoreListKeys(RuntimeCall):
-    """The keys of the user, sorted."""
+    """The keys of the user, sorted.
+
+    ResourceError: 256 accesses that are not done.
+    """
 
     future = True
     returns = list[str]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Broadcast(RuntimeCall):
     """Send a text to all programs of the user that are subscribed to the topic now, this one included.
 
-    topic: 1 to 512 bytes of UTF-8. A text over the limit: error. That somebody does not read is no error here.
+    topic: 1 to 512 bytes of UTF-8. That somebody does not read is no error here.
+
+    ArgumentError: a topic that is empty or over 512 bytes, a text that is none or over `mail_bytes`.
     """
 
     topic: str
@@ -32,7 +34,11 @@ class Broadcast(RuntimeCall):
 
 
 class Subscribe(RuntimeCall):
-    """Get what is broadcast to a topic from now on: a number for `next_message` and `unsubscribe`."""
+    """Get what is broadcast to a topic from now on: a number for `next_message` and `unsubscribe`.
+
+    ArgumentError: a topic that is empty or over 512 bytes.
+    ResourceError: too many subscriptions.
+    """
 
     returns = U32
     topic: str
@@ -44,7 +50,9 @@ class Subscribe(RuntimeCall):
 class NextMessage(RuntimeCall):
     """The next text of a subscription, in order.
 
-    If texts were lost because too many waited: error `resource`, once, that says how many; then it goes on.
+    HandleError: no subscription of this number, or ended.
+    ResourceError: texts were lost because too many waited; once, with how many, then it goes on.
+    ArgumentError: it ended while this waited.
     """
 
     future = True
@@ -56,7 +64,10 @@ class NextMessage(RuntimeCall):
 
 
 class Unsubscribe(RuntimeCall):
-    """End a subscription. Reads that wait get an error."""
+    """End a subscription. Reads that wait get an error.
+
+    HandleError: no subscription of this number, or ended.
+    """
 
     subscription: U32
 

@@ -12,7 +12,8 @@ from pie_core.hookspecs import hookimpl
 
 
 class KOnlyOptions(msgspec.Struct, frozen=True):
-    """k: how many commands of one kind make a wave due. patience_ms: see `KOnly`."""
+    """k: how many commands of one kind make a wave due. patience_ms: milliseconds without anything new, after which
+    fewer do."""
 
     k: int = 32
     patience_ms: float = 20.0

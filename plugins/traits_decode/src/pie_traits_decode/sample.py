@@ -18,8 +18,9 @@ class Sample(Command):
     seed, draw: the random number is number `draw` of the seed's (SplitMix64), whatever else was drawn; so the same
         arguments give the same token, here and in the SDK's `Dist.sample`.
 
-    Errors: more or fewer than one Embed in `emb`, more than one in `into`, an Embed that was never written, `into`
-    outside the model's range, parameters outside theirs.
+    ArgumentError: more or fewer than one Embed in `emb`, more than one in `into`, `into` outside the model's range,
+        parameters outside theirs.
+    HandleError: an Embed that was never written.
     """
 
     returns = U32

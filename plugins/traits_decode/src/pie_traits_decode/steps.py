@@ -32,9 +32,9 @@ class Decode(Command):
     """Draw tokens one after the other, and run each to draw the next.
 
     ikv: context pages, as for `forward`. emb: one Embed with a hidden state, from which the first token is drawn.
-    okv: keys and values of the tokens that are run fill the free slots of these pages in order; room for all of them
-        is wanted. May be pages of `ikv`. oemb: one Embed, which gets the hidden state of the last token that is run;
-        may be `emb`, and stays what it is if none is run.
+    okv: keys and values of the tokens that are run fill the free slots of these pages in order; room for all of them is
+        wanted. May be pages of `ikv`. oemb: one Embed, which gets the hidden state of the last token that is run; may
+        be `emb`, and stays what it is if none is run.
     most: how many tokens are drawn at most; 1 to 1024. The last one is not run.
     first: a token to be run before all, where `emb` stands (the last one of a `decode` before); what `emb` holds does
         not matter then. None: there is none.
@@ -50,8 +50,12 @@ class Decode(Command):
         context and those before it.
 
     Returns what was drawn. Until then the slots of `okv` that it may fill are no context, and `oemb` cannot be read; so
-    await it before naming them. Errors: those of `sample` and `forward`; `most` outside its range or more than the
-    model has positions for; too many or infinite biases; a mask of the wrong shape.
+    await it before naming them.
+
+    ArgumentError: more or fewer than one Embed to read or to write, `most` outside 1 to 1024 or over the model's range,
+        tokens outside the vocabulary, parameters outside theirs, too many or infinite biases, an unknown adapter, `okv`
+        without room, a mask of the wrong shape.
+    HandleError: an Embed that was never written, a page that is named twice or shared.
     """
 
     stepwise = True

@@ -46,7 +46,11 @@ class MatcherState(msgspec.Struct, frozen=True):
 
 
 class AllocMatcher(ControlCall):
-    """`n` fresh matchers, without a grammar yet. An inferlet may hold 32."""
+    """`n` fresh matchers, without a grammar yet. An inferlet may hold 32.
+
+    ArgumentError: not a count.
+    ResourceError: more than 32 held.
+    """
 
     returns = Annotated[tuple[int, ...], Handles(Matcher)]
     n: U32
@@ -56,7 +60,10 @@ class AllocMatcher(ControlCall):
 
 
 class DeallocMatcher(ControlCall):
-    """Give matchers back. One that was freed before, is named twice or is not yours: error, and nothing is freed."""
+    """Give matchers back.
+
+    HandleError: freed before, named twice or another inferlet's, and nothing is freed.
+    """
 
     matcher: Annotated[tuple[int, ...], Handles(Matcher)]
 
@@ -71,8 +78,11 @@ class SetGrammar(Command):
         "json_schema" or "regex" (of the whole text, without look-around and back-references).
     grammar: the text; at most 64 KiB.
 
-    Errors: an unknown syntax, a text that is too long. Where the result is awaited: a grammar that cannot be compiled,
-    with the place, one over the limits of llguidance, one with no sentence at all. The matcher can then only be freed.
+    After an error where the result is awaited the matcher can only be freed.
+
+    ArgumentError: an unknown syntax, a text over that; where it is awaited: a grammar that cannot be compiled, with
+        the place, or that has no sentence.
+    ResourceError: where it is awaited: one over the limits of llguidance.
     """
 
     place = "host"
@@ -96,9 +106,13 @@ class SetGrammar(Command):
 class Advance(Command):
     """Take tokens, in order; all or none. An end token may be the last, where the sentence is whole.
 
-    Errors: no grammar set, more than 1024 tokens, ids outside the vocabulary, more tokens than the model has positions.
-    Where the result is awaited: a token that the grammar does not allow; the commands behind that one fail, too, and
-    the matcher can only be freed (`count_allowed` tells beforehand).
+    After a token that the grammar does not allow the commands behind this one fail, too, and the matcher can only be
+    freed (`count_allowed` tells beforehand).
+
+    ArgumentError: a token outside the vocabulary, over 1024 at once, more than the model has positions; where it is
+        awaited: a token that is not allowed.
+    HandleError: no grammar set.
+    ResourceError: a grammar over the limits.
     """
 
     place = "host"
@@ -120,7 +134,8 @@ class Advance(Command):
 class Rollback(Command):
     """Take back the last `count` tokens, as if they had never been taken. 0 only tells where the matcher is.
 
-    Errors: no grammar set, more tokens than were taken.
+    ArgumentError: more than were taken.
+    HandleError: no grammar set.
     """
 
     place = "host"
@@ -140,7 +155,8 @@ class Rollback(Command):
 class CopyMatcher(Command):
     """Put `dst` where `src` is, in the same grammar; each goes its own way then.
 
-    Errors: `src` without a grammar, one matcher as both.
+    ArgumentError: one matcher as both.
+    HandleError: `src` has no grammar.
     """
 
     place = "host"
@@ -159,7 +175,8 @@ class CopyMatcher(Command):
 class CountAllowed(Command):
     """How many of `tokens` could be taken now, from the first; the matcher stays where it is.
 
-    Errors: no grammar set, more than 1024 tokens, ids outside the vocabulary.
+    ArgumentError: a token outside the vocabulary, over 1024.
+    HandleError: no grammar set.
     """
 
     place = "host"
@@ -180,8 +197,10 @@ class GetNextDistMasked(Command):
     `top_k`, all of them are listed. End tokens are allowed where the sentence is whole.
 
     It looks at the matcher as it is when this is enqueued: tokens that are taken or taken back later do not change it,
-    so that the distributions of several places can be asked for in one go. Errors: those of `get_next_dist`; more or
-    fewer than one matcher, one without a grammar.
+    so that the distributions of several places can be asked for in one go.
+
+    ArgumentError: more or fewer than one Embed or matcher, `top_k` of 0.
+    HandleError: an Embed that was never written, no grammar set.
     """
 
     returns = Dist

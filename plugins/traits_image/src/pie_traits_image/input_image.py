@@ -28,7 +28,7 @@ class NumEmbsNeeded(Query):
 
     size: (width, height) in pixels, as it is seen (turned as its EXIF orientation says).
 
-    Errors: not two numbers, an image that `embed_img` would not take for its size.
+    ArgumentError: not two numbers, no pixels or too many, over 200 times as long as wide.
     """
 
     target = "model"
@@ -40,7 +40,9 @@ class NumPositionsNeeded(Query):
     """How many positions an image of this size takes: the text behind it begins so many after `pos`.
 
     One for each Embed, but in models whose positions have several axes (Qwen-VL): there an image takes as many as the
-    longer side of its grid. size and errors: as for `num_embs_needed`.
+    longer side of its grid. size: as for `num_embs_needed`.
+
+    ArgumentError: as for `num_embs_needed`.
     """
 
     target = "model"
@@ -51,8 +53,10 @@ class NumPositionsNeeded(Query):
 class MeasureImg(Command):
     """The size of an image in pixels, and what it takes. Reads the head of the file only, on a thread of the host.
 
-    blob: the bytes of a PNG, JPEG or WebP file. Errors, where the result is awaited: those of `embed_img` that the head
-    of the file tells.
+    blob: the bytes of a PNG, JPEG or WebP file.
+
+    ArgumentError: where it is awaited: no PNG, JPEG or WebP image, an animation, too many bytes or pixels, over 200
+        times as long as wide.
     """
 
     place = "host"
@@ -68,12 +72,13 @@ class EmbedImg(Command):
     pos: the position of the first; the others follow, one each, however the model counts inside an image. Text goes on
         at `pos + num_positions_needed`.
 
-    Images attend as their model has it: where it sees all of an image from each of its places (Gemma 3), its Embeds
-    are to be run in one forward pass.
+    Images attend as their model has it: where it sees all of an image from each of its places (Gemma 3), its Embeds are
+    to be run in one forward pass.
 
-    Errors: no bytes, an Embed named twice, positions outside the model's range. Where it is awaited: bytes that are no
-    image or are cut off, an animation, more bytes or pixels than the server takes, a picture over 200 times as long as
-    wide, another number of Embeds than it takes. The Embeds are then unwritten.
+    After an error the Embeds are unwritten.
+
+    ArgumentError: no bytes, no Embeds, one named twice, positions outside the model's range; where it is awaited: as
+        for `measure_img`, a broken file, another number of Embeds than it takes.
     """
 
     staged = True

@@ -40,8 +40,10 @@ class GetKvpageSize(ControlCall):
 class AllocKvpage(ControlCall):
     """`n` fresh, empty pages.
 
-    When the pool is dry the contention policy decides who waits or gives way. More than the pool or the inferlet's
-    quota could ever hold is an error at once.
+    When the pool is dry the contention policy decides who waits or gives way.
+
+    ArgumentError: not a count.
+    ResourceError: more than the pool or the quota can ever hold, at once.
     """
 
     returns = Annotated[tuple[int, ...], Handles(KvPage)]
@@ -54,7 +56,8 @@ class AllocKvpage(ControlCall):
 class DeallocKvpage(ControlCall):
     """Give pages back, behind the commands already enqueued that use them.
 
-    A page that was freed before, is named twice or is not yours is an error, and then nothing is freed.
+    HandleError: freed before, named twice, another inferlet's or no page, and nothing is freed.
+    ArgumentError: not a list.
     """
 
     kv: Annotated[tuple[int, ...], Handles(KvPage)]
@@ -64,7 +67,11 @@ class DeallocKvpage(ControlCall):
 
 
 class AllocEmb(ControlCall):
-    """`n` fresh Embeds. They hold nothing until a command writes them."""
+    """`n` fresh Embeds. They hold nothing until a command writes them.
+
+    ArgumentError: not a count.
+    ResourceError: more than the pool or the quota can ever hold.
+    """
 
     returns = Annotated[tuple[int, ...], Handles(Embed)]
     n: U32
@@ -74,7 +81,10 @@ class AllocEmb(ControlCall):
 
 
 class DeallocEmb(ControlCall):
-    """Give Embeds back, behind the commands already enqueued that use them. Errors as for `dealloc_kvpage`."""
+    """Give Embeds back, behind the commands already enqueued that use them.
+
+    HandleError: freed before, named twice, another inferlet's or no Embed, and nothing is freed.
+    """
 
     emb: Annotated[tuple[int, ...], Handles(Embed)]
 
@@ -86,9 +96,12 @@ class CopyKvpage(Command):
     """Copy tokens from page to page: keys, values, positions and whether they are hidden.
 
     Slots `src_start` to `src_start + length` of each page of `src` go to `dst_start` onwards of the page of `dst` at
-    the same place in the list. `length=None` copies to the end of what the source page holds. What the destination
-    held in those slots is replaced; empty source slots stay empty. Ranges outside a page, lists of unequal length, a
-    page that is both source and destination, slots that a command which still runs is to fill: error.
+    the same place in the list. `length=None` copies to the end of what the source page holds. What the destination held
+    in those slots is replaced; empty source slots stay empty.
+
+    ArgumentError: lists of unequal length, slots outside a page, a page that is destination twice or source and
+        destination, slots that a command which still runs is to fill.
+    HandleError: a destination that someone else holds too, a page that is not this inferlet's.
     """
 
     src: Reads[KvPage]
@@ -135,8 +148,11 @@ class Export(msgspec.Struct, frozen=True):
 class ExportKvpage(ControlCall):
     """Publish pages under `name` in the user's namespace. They become read-only for everyone.
 
-    They outlive this inferlet until `release_kvpage`, or for `ttl` seconds. A name in use, foreign pages, a ttl of 0
-    or less: error.
+    They outlive this inferlet until `release_kvpage`, or for `ttl` seconds.
+
+    ArgumentError: a name in use or over 256 characters, a `ttl` of 0 or less.
+    HandleError: a page named twice or not this inferlet's.
+    ResourceError: over `exported_names` or `exported_pages`.
     """
 
     target = "none"
@@ -149,7 +165,11 @@ class ExportKvpage(ControlCall):
 
 
 class ImportKvpage(ControlCall):
-    """The pages published under `name`, shared, read-only, in the exporter's order. Unknown: error naming near ones."""
+    """The pages published under `name`, shared, read-only, in the exporter's order.
+
+    HandleError: an unknown name, with near ones.
+    ResourceError: over the quota.
+    """
 
     target = "none"
     returns = Annotated[tuple[int, ...], Handles(KvPage)]
@@ -173,7 +193,10 @@ class ExportedKvpages(ControlCall):
 
 
 class ReleaseKvpage(ControlCall):
-    """Withdraw a published name; its pages go back when nobody holds them any more. Unknown: error."""
+    """Withdraw a published name; its pages go back when nobody holds them any more.
+
+    HandleError: an unknown name, with near ones.
+    """
 
     target = "none"
     name: str

@@ -38,9 +38,10 @@ class Forward(Command):
         the context and the new tokens at its own position and below. A token that may see nothing gets zeros from
         attention.
 
-    Errors, before anything runs: `okv` without room, `oemb` longer than `iemb`, an Embed that was never written, stands
-    outside the model's range or is named twice in `oemb`, a page named twice in `ikv` or in `okv`, a page in `okv` that
-    someone else holds too, a mask of the wrong shape.
+    ArgumentError: nothing to run, no room in `okv`, `oemb` longer than `iemb`, a position outside the model's range, a
+        mask of the wrong shape.
+    HandleError: an Embed that was never written, a page named twice in `ikv` or in `okv` or an Embed in `oemb`, a
+        handle that is not this inferlet's, a page in `okv` that someone else holds too.
     """
 
     heavy = True
@@ -70,7 +71,9 @@ class ForwardWithAdapter(Command):
     adapter: one of the names that `list_adapters` gives. The others are those of `forward`.
 
     The keys and values it writes are the adapter's, its output Embeds too; whoever reads them afterwards may do so with
-    another adapter or with none. Errors: an unknown adapter, and those of `forward`.
+    another adapter or with none.
+
+    ArgumentError: an unknown adapter, with near ones; else as for `forward`.
     """
 
     heavy = True
@@ -111,8 +114,10 @@ class MaskKvpage(ControlCall):
     """Hide or show tokens of pages for every command enqueued from now on.
 
     kv: the pages. mask: one value per token held, page by page, or one per slot (values of empty slots are ignored);
-    True = visible. A hidden token can be shown again. Wrong length, a page that is named twice or that someone else
-    holds too: error.
+    True = visible. A hidden token can be shown again.
+
+    ArgumentError: a mask of the wrong length or not of truths.
+    HandleError: a page named twice, not this inferlet's, or that someone else holds too.
     """
 
     kv: Writes[KvPage]

@@ -8,7 +8,9 @@ from pie_core import U32, ArgumentError, Command, Embed, ModelInfo, Trait, Write
 class EmbedTxt(Command):
     """Write the embeddings of token ids `tok`, standing at positions `pos`, into `emb`, one each.
 
-    Unequal lengths, ids outside the vocabulary, positions outside the model's range, an Embed named twice: error.
+    ArgumentError: unequal lengths, a token outside the vocabulary, a position outside the model's range, an Embed named
+        twice.
+    HandleError: an Embed that is not this inferlet's.
     """
 
     tok: list[U32]

@@ -37,8 +37,10 @@ class Dist(msgspec.Struct, frozen=True):
 class GetNextDist(Command):
     """The next-token distribution at an Embed that `forward` wrote.
 
-    `top_k` bounds how many tokens it lists; None gives the whole vocabulary. Errors: more or fewer than one Embed, an
-    Embed that was never written, `top_k` of 0.
+    `top_k` bounds how many tokens it lists; None gives the whole vocabulary.
+
+    ArgumentError: more or fewer than one Embed, `top_k` of 0.
+    HandleError: an Embed that was never written or is not this inferlet's.
     """
 
     returns = Dist

@@ -9,6 +9,8 @@ class Tokenize(Query):
     """Token ids of `text`, equal to the model's own tokenizer, nothing added at either end.
 
     Special tokens written out in the text ("</s>") become their ids.
+
+    ArgumentError: not a text.
     """
 
     returns = list[U32]
@@ -18,7 +20,7 @@ class Tokenize(Query):
 class Detokenize(Query):
     """Text of token ids, special tokens included. Bytes that are not whole UTF-8 become U+FFFD.
 
-    Ids outside the vocabulary: error.
+    ArgumentError: an id outside the vocabulary.
     """
 
     returns = str

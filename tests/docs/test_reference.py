@@ -1,0 +1,190 @@
+"""docs/reference is what the declarations say today, and says something of each of them."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pie_core import errors
+from pie_core.application.limits import Limits
+from pie_core.application.runtime import RUNTIME
+from pie_core.cli import main
+from pie_core.command import Command
+from pie_core.errors import DeclarationError, PieError
+from pie_core.hookspecs import Hooks
+from pie_core.plugins import Selection, discover, load, select
+from pie_core.reference.calls import calls_page
+from pie_core.reference.described import described, of_fields, shown, split_errors, split_names
+from pie_core.reference.pages import make_pages
+from pie_core.schema import U32
+from pie_core.trait import Trait
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {path.name: path.read_text("utf-8") for path in REFERENCE.glob("*.md")}
+
+
+def rows(page):
+    """The cells of every row of every table, by the first one, without its ticks."""
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {row[0].strip("`"): row for row in reversed(cells)}
+
+
+def test_the_reference_is_what_the_declarations_say_today(pages):
+    made = make_pages()
+    assert pages.keys() == made.keys(), "run `make reference`"
+    for name, page in made.items():
+        assert pages[name] == page, f"docs/reference/{name} is stale: run `make reference`"
+
+
+def test_the_command_writes_the_pages_and_removes_what_is_stale(tmp_path, pages):
+    (tmp_path / "stale.md").write_text("")
+    subprocess.run([sys.executable, "-m", "pie_core.reference", tmp_path], check=True)
+    assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == pages
+
+
+def test_every_hook_is_described(pages):
+    hooks = [name for name in dir(Hooks) if name.startswith("pie_")]
+    assert len(hooks) >= 10
+    assert all(rows(pages["hooks.md"])[name][-1] for name in hooks)
+
+
+def test_every_error_is_described_with_its_code(pages):
+    classes = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, PieError)]
+    for one in classes:
+        row = rows(pages["errors.md"])[one.__name__]
+        assert row[1] == f"`{one.code}`"
+        assert row[-1]
+
+
+def test_every_limit_and_every_option_of_a_backend_or_policy_is_described_with_its_default(pages):
+    for name in Limits.__struct_fields__:
+        assert rows(pages["limits.md"])[name][-1]
+    for kind in ("backends", "dispatch", "contention"):
+        for plugin in select(discover(kind), Selection()):
+            spec = load(plugin)
+            section = re.search(rf"^## [\w ]+ `{spec.name}`\n(.*?)(?=^## |\Z)", pages["options.md"], re.M | re.S)[1]
+            assert plugin.package in section
+            for field in msgspec.structs.fields(spec.options):
+                _, default, text = rows(section)[field.name]
+                assert text
+                assert default == f"`{shown(field.default, field.name)}`"
+
+
+def leaves(group, path):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, [*path, name])
+        else:
+            yield " ".join([*path, name]), command
+
+
+def test_every_command_and_each_of_its_options_is_described(pages):
+    sections = re.split(r"^## ", pages["commands.md"], flags=re.M)
+    for name, command in leaves(main, ["pie-core"]):
+        (section,) = [section for section in sections if section.startswith(f"`{name}`\n")]
+        table = rows(section) | rows(sections[0])
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                found = [row for first, row in table.items() if parameter.opts[-1] in re.split(r"[, ]+", first)]
+                assert found, f"{name} {parameter.opts}"
+                assert re.sub(r"\[.*\]", "", found[0][-1]), f"{name} {parameter.opts}"
+            elif parameter.metavar or parameter.name:
+                assert parameter.make_metavar(click.Context(command)).strip("[].") in section
+
+
+def test_every_call_is_described_with_its_arguments_and_errors(pages):
+    traits = [RUNTIME, *(load(plugin) for plugin in select(discover("traits"), Selection()))]
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", pages["calls.md"], re.M | re.S))
+    assert sections.keys() == {name for trait in traits for name in trait.signatures}
+    for trait in traits:
+        for name, signature in trait.signatures.items():
+            _, shape, text = re.split(r"```(?:python)?\n", sections[name])
+            assert re.match(rf"(await )?{name}\(", shape)
+            assert text.strip()
+            for parameter in signature.parameters:
+                row = rows(text)[parameter.name]
+                assert row[1] == f"`{parameter.type.name}`"
+                assert (row[2] == "") == parameter.required
+            for error in re.findall(r"^    (\w+Error): ", signature.doc, re.M):
+                assert rows(text)[error][1]
+
+
+def test_every_metric_of_a_server_is_described_with_its_labels(pages, shell):
+    """Asked of a real one that has run something, so that each has a sample."""
+    shell.write("ask.py", "from inferlet import get_auto_model\n\nasync def main():\n    get_auto_model()\n")
+    shell.run("pie-core run --server http://127.0.0.1:8123 ask.py")
+    request = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8123/metrics').read().decode())"
+    shell.write("scrape.py", request)
+    printed, code = shell.run("python scrape.py")
+    assert code == 0, printed
+    found = rows(pages["server.md"])
+    families = list(text_string_to_metric_families(printed))
+    assert len(families) >= 10
+    for family in families:
+        _, kind, labels, text = found[f"{family.name}_total" if family.type == "counter" else family.name]
+        assert (kind, text) == (family.type, family.documentation)
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(re.findall(r"`(\w+)`", labels))
+
+
+def test_what_has_no_description_is_an_error_that_names_it():
+    class Bare(msgspec.Struct):
+        """told: something."""
+
+        told: int = 0
+        untold: int = 0
+
+    with pytest.raises(DeclarationError, match=r"Bare.untold has no description"):
+        of_fields(Bare)
+    with pytest.raises(DeclarationError, match="the thing has no description"):
+        described("the thing", "  \n")
+
+
+def test_a_new_call_is_on_the_page_by_itself():
+    class Wiggle(Command):
+        """Wiggle a number.
+
+        n: how much. Twice is
+            allowed.
+
+        It comes back by itself.
+
+        ArgumentError: a number that cannot
+            be wiggled.
+        """
+
+        returns = U32
+        n: U32 = 3
+
+    page = calls_page([Trait("wiggling", "1.0", "To wiggle.", (Wiggle,))])
+    section = page[page.index("## Trait `wiggling` 1.0\n\nTo wiggle.") :]
+    assert "await wiggle(q, n=3) -> u32" in section
+    assert "Wiggle a number. *A command.*\n\nIt comes back by itself.\n" in section
+    assert rows(section)["n"] == ["`n`", "`u32`", "`3`", "how much. Twice is allowed."]
+    assert rows(section)["ArgumentError"][1] == "a number that cannot be wiggled."
+
+
+def test_docstrings_are_taken_apart_at_names_and_errors():
+    text, found = split_errors("Do it.\n\nArgumentError: a\n    b.\nHandleError: c.\n")
+    assert (text, found) == ("Do it.", {"ArgumentError": "a b.", "HandleError": "c."})
+    assert split_names("Do it.\n\none, two: this. three: that,\n with more.\n\nMore.", ["one", "two", "three"]) == (
+        ["Do it.", "More."],
+        {"one": "this.", "two": "this.", "three": "that, with more."},
+    )
+    assert split_names("No names: here.", []) == (["No names: here."], {})
+
+
+def test_defaults_are_shown_as_one_reads_them():
+    assert [shown(None), shown(""), shown(0.4), shown(3600.0), shown(True)] == ["none", "none", "0.4", "3600", "True"]
+    assert [shown(8 << 20, "x_bytes"), shown(1000, "x_bytes"), shown(8 << 20, "x")] == ["8 MiB", "1000", "8388608"]
