@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY_S = 0.2  # how often what has come is written; so much is missing of a process that is killed
 _AT_ONCE = 512  # events, so that the others get their turn while the thread encodes
+_PAGE = 4096
 LOST = "events were lost"
 _OPEN, _BETWEEN, _CLOSE = b"[\n", b",\n", b"\n]\n"
 
@@ -88,8 +89,12 @@ class TraceFile:
         return True
 
     def _add(self, chunk: bytearray, event: TraceEvent) -> None:
-        chunk += self._separator
-        chunk += self._encoder.encode(event)
+        """Within a page: a process is killed between two pages of a write at the most, and so leaves no half event."""
+        data = self._separator + self._encoder.encode(event)
+        room = _PAGE - (self._bytes + len(chunk)) % _PAGE
+        if room < len(data) <= _PAGE:
+            chunk += b" " * room
+        chunk += data
         self._separator = _BETWEEN
 
     def _take_lost(self) -> int:
@@ -102,7 +107,8 @@ class TraceFile:
         written = 0
         try:
             while written < len(data):
-                written += self._file.write(memoryview(data)[written:])
+                page = _PAGE - (self._bytes + written) % _PAGE
+                written += self._file.write(memoryview(data)[written : written + page])
         except OSError as error:
             self._stop(error)
             return False

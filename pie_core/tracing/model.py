@@ -16,6 +16,7 @@ from pie_core.inference.wave import Batch, Wave
 from pie_core.tracing.events import Span, microseconds
 from pie_core.tracing.tracks import Group, Lanes, Put
 
+_MOST_NAMED = 128  # inferlets of a wave, so that an event stays short; each command says which wave it was in
 MOVES = "host memory"  # instead of a trait: what moves there and back
 
 
@@ -123,12 +124,15 @@ class ModelRecorder:
             lanes = self._by_trait[trait] = self._group.lanes(f"waves: {trait}")
         entries = [entry for batch in batches for entry in batch.entries]
         commands = Counter(entry.command.signature().name for entry in entries)
+        owners = sorted({_owner(entry) for entry in entries})
         args = {
             "commands": commands,
             "weight": sum(entry.weight for entry in entries),
             "longest_wait_us": max(microseconds(launched_at) - microseconds(entry.enqueued_at) for entry in entries),
-            "inferlets": sorted({_owner(entry) for entry in entries}),
+            "inferlets": owners[:_MOST_NAMED],
         }
+        if len(owners) > _MOST_NAMED:
+            args["more_inferlets"] = len(owners) - _MOST_NAMED
         return _Part(lanes, lanes.take(), " + ".join(f"{name} x {count}" for name, count in commands.items()), args)
 
 

@@ -1,6 +1,7 @@
 """The file: sound however the process ends, bounded however slow the disk is, and never in anybody's way."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,19 @@ def test_a_trace_of_a_process_that_was_killed_only_lacks_its_end(tmp_path):
     found = numbers(read(path.read_text()))
     assert found == list(range(len(found)))
     assert len(found) > 2000
+
+
+def test_an_event_lies_within_a_page_so_that_none_is_cut_in_half(tmp_path):
+    trace = TraceFile(tmp_path / "trace.json", now)
+    for number in range(2000):
+        trace.put(Span("x" * (number % 300), 1, 1, number, 1, {"number": number}))
+    trace.close()
+    data = (tmp_path / "trace.json").read_bytes()
+    starts = [found.start() for found in re.finditer(rb",?\n\{", data)]
+    for start, end in zip(starts, [*starts[1:], len(data) - 3], strict=True):
+        assert start // 4096 == (start + len(data[start:end].rstrip()) - 1) // 4096
+    for cut in range(4096, len(data), 4096):
+        assert numbers(read(data[:cut].decode())) == list(range(data[:cut].count(b"{", 2) // 2))
 
 
 def test_a_full_disk_ends_the_trace_at_a_whole_event_with_one_warning(tmp_path):
