@@ -1,5 +1,6 @@
 """docs/reference is what the declarations say today, and says something of each of them."""
 
+import asyncio
 import inspect
 import re
 import subprocess
@@ -7,15 +8,18 @@ import sys
 from pathlib import Path
 
 import click
+import httpx
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pie_core import errors
 from pie_core.application.limits import Limits
+from pie_core.application.program import Program
 from pie_core.application.runtime import RUNTIME
 from pie_core.cli import main
 from pie_core.command import Command
+from pie_core.controller import Settings
 from pie_core.errors import DeclarationError, PieError
 from pie_core.hookspecs import Hooks
 from pie_core.plugins import Selection, discover, load, select
@@ -23,9 +27,14 @@ from pie_core.reference.calls import calls_page
 from pie_core.reference.described import described, of_fields, shown, split_errors, split_names
 from pie_core.reference.pages import make_pages
 from pie_core.schema import U32
+from pie_core.server.address import listen, url_of
+from pie_core.server.events import events_of
+from pie_core.server.serve import serving
 from pie_core.trait import Trait
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+INSTALLED = ROOT / "tests" / "server" / "installed"
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +129,26 @@ def test_every_call_is_described_with_its_arguments_and_errors(pages):
                 assert rows(text)[error][1]
 
 
-def test_every_metric_of_a_server_is_described_with_its_labels(pages, shell):
-    """Asked of a real one that has run something, so that each has a sample."""
-    shell.write("ask.py", "from inferlet import get_auto_model\n\nasync def main():\n    get_auto_model()\n")
-    shell.run("pie-core run --server http://127.0.0.1:8123 ask.py")
-    request = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8123/metrics').read().decode())"
-    shell.write("scrape.py", request)
-    printed, code = shell.run("python scrape.py")
-    assert code == 0, printed
+async def scraped():
+    """The metrics of a server that has run something, so that they have samples."""
+    with listen("127.0.0.1", 0) as listener:
+        async with serving(Settings("fake", "fake", tier="native"), listener) as state:
+            source = "from inferlet import get_auto_model\n\nasync def main():\n"
+            source += "    with get_auto_model().create_context() as context:\n        await context.fill('Hello,')\n"
+            source += "        await context.next_dist()\n"
+            inferlet = await state.controller.application.launch(Program("ask", source, "ask.py"))
+            async for _ in events_of(inferlet):
+                pass
+            async with httpx.AsyncClient(trust_env=False) as http:
+                return (await http.get(f"{url_of(listener)}/metrics")).text
+
+
+def test_every_metric_of_a_server_is_described_with_its_labels(pages, monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
     found = rows(pages["server.md"])
-    families = list(text_string_to_metric_families(printed))
+    families = list(text_string_to_metric_families(asyncio.run(scraped())))
     assert len(families) >= 10
+    assert {"pie_batch_size", "pie_requests"} <= {family.name for family in families}
     for family in families:
         _, kind, labels, text = found[f"{family.name}_total" if family.type == "counter" else family.name]
         assert (kind, text) == (family.type, family.documentation)
