@@ -42,6 +42,16 @@ def test_files_are_blobs_of_the_launch(pie_core, tmp_path):
     assert "c.png" in done.stderr and "does not exist" in done.stderr and done.returncode == 2
 
 
+def test_a_trace_file_is_json_that_shows_the_life_of_the_program_to_its_end(pie_core, programs, tmp_path):
+    path = tmp_path / "trace.json"
+    assert pie_core.run_fake("--trace-file", path, programs / "fails.py").returncode == 1
+    events = json.loads(path.read_text())
+    (life,) = [event for event in events if event["ph"] == "B"]
+    (end,) = [event for event in events if event["ph"] == "E"]
+    assert life["args"].items() >= {"program": "fails", "user": "local"}.items()
+    assert end["args"] == {"status": "failed", "error": "program"}
+
+
 def test_json_is_one_event_per_line(pie_core, programs):
     done = pie_core.run_fake("--json", programs / "fails.py")
     message, ended = map(json.loads, done.stdout.splitlines())
@@ -169,6 +179,7 @@ def test_debug_shows_where_an_error_comes_from(pie_core):
         (["text_completion", "--prompt", "x"], "goes behind `--`: run PROGRAM -- --prompt"),
         ([], "name a PROGRAM"),
         (["--server", "http://127.0.0.1:1", "-o", "pages=3", "echo"], "leave it out with --server"),
+        (["--server", "http://127.0.0.1:1", "--trace-file", "x", "echo"], "--trace-file is what the server was"),
     ],
 )
 def test_wrong_usage_says_how_to_use_it_and_is_exit_code_2(pie_core, words, says):
