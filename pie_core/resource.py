@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
+    from pie_core.control.budget import Budget
     from pie_core.control.submission import Node
     from pie_core.model import ModelInfo
 
@@ -27,7 +28,7 @@ class Resource:
     kind: ClassVar[str]
     quota: ClassVar[int | None] = None  # one inferlet may hold so many where its limits do not say; None: all
     accumulates: ClassVar[bool] = False  # a write adds to what is there instead of replacing it
-    __slots__ = ("holders", "index", "readers", "uses", "writer")
+    __slots__ = ("budget", "holders", "index", "readers", "uses", "writer")
 
     def __init__(self) -> None:
         self.index: int = UNBOUND  # physical index in the pool; UNBOUND until the allocation was granted
@@ -35,6 +36,7 @@ class Resource:
         self.uses: int = 0  # commands enqueued or in flight that touch it
         self.writer: Node | None = None  # the last command enqueued that writes it
         self.readers: list[Node] = []  # commands enqueued since then that read it
+        self.budget: Budget | None = None  # of the user whose inferlets and exports hold it
 
     @classmethod
     def create(cls, model: ModelInfo) -> Self:

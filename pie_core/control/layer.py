@@ -11,6 +11,7 @@ from typing import Any
 from pie_core.command import Call, Command, ControlCall, Query
 from pie_core.control.batching import Backlog, form_wave
 from pie_core.control.binder import Binder
+from pie_core.control.budget import Budget
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.exports import ExportLimits
@@ -77,6 +78,7 @@ class ControlLayer:
         self.model = model
         self.statistics = Statistics()
         self.spaces: dict[str, Space] = {}
+        self.budgets: dict[str, Budget] = {}  # by user
         self._binders = {name: Binder(call) for name, call in calls.items()}
         self._answers = answers
         self._device = device
@@ -131,10 +133,16 @@ class ControlLayer:
         user: str,
         quota: Mapping[type[Resource], int] | None = None,
         export_limits: ExportLimits | None = None,
+        user_quota: Mapping[type[Resource], int] | None = None,
     ) -> Space:
-        """An address space for an inferlet that arrives now."""
+        """An address space for an inferlet that arrives now.
+
+        quota: what it may hold. user_quota: what all of its user may hold, together with the user's exports.
+        """
         limits = export_limits or ExportLimits()
-        space = Space(self, owner, user, next(self._arrivals), quota or {}, limits, self._environment.now())
+        budget = self.budgets.setdefault(user, Budget(user))
+        budget.most = user_quota or {}
+        space = Space(self, owner, user, next(self._arrivals), quota or {}, limits, budget, self._environment.now())
         self.spaces[owner] = space
         return space
 

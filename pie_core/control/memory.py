@@ -257,6 +257,8 @@ class Memory:
         for record in records:
             record.holders -= 1
             if record.holders == 0:
+                if record.budget is not None:
+                    record.budget.release(record)
                 if record.uses:
                     self.pools[type(record)].draining += 1
                 else:

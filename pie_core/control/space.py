@@ -10,6 +10,7 @@ from pie_core.errors import HandleError, ResourceError, TerminatedError
 from pie_core.resource import UNBOUND, KvPage, Resource
 
 if TYPE_CHECKING:
+    from pie_core.control.budget import Budget
     from pie_core.control.exports import Export, ExportLimits
     from pie_core.control.layer import ControlLayer
     from pie_core.control.submission import Submission
@@ -32,6 +33,7 @@ class Space:
         arrival: int,
         quota: Mapping[type[Resource], int],
         export_limits: ExportLimits,
+        budget: Budget,
         now: float,
     ) -> None:
         self.owner = owner  # the inferlet's id, for messages
@@ -46,6 +48,7 @@ class Space:
         self._layer = layer
         self._memory = layer.memory
         self._quota = quota
+        self._budget = budget  # of its user
         self.export_limits = export_limits  # of its user
         self.tables: dict[type[Resource], dict[int, Any]] = {kind: {} for kind in layer.kinds}  # by handle
 
@@ -100,7 +103,9 @@ class Space:
     def allocate(self, kind: type[Resource], count: int) -> list[int]:
         """Handles of `count` fresh resources. They may be bound to physical ones later, if the pool is dry now."""
         self._check_quota(kind, count)
+        self._budget.check(kind, count, self.holds(kind))
         records = [kind.create(self.model) for _ in range(count)]
+        self._budget.charge(kind, records)
         handles = self._adopt(kind, records)  # first, so that they go with the space if it has to give way for them
         self._memory.allocate(self, kind, records)
         return handles

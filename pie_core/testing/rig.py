@@ -30,9 +30,15 @@ class Rig:
     layer: ControlLayer
     evicted: list[str] = field(default_factory=list)
 
-    def open(self, name: str = "a", user: str = "user", quota: Mapping[type[Resource], int] | None = None) -> Program:
+    def open(
+        self,
+        name: str = "a",
+        user: str = "user",
+        quota: Mapping[type[Resource], int] | None = None,
+        user_quota: Mapping[type[Resource], int] | None = None,
+    ) -> Program:
         """A new inferlet with one queue."""
-        return Program(self, self.layer.open(name, user, quota))
+        return Program(self, self.layer.open(name, user, quota, user_quota=user_quota))
 
     def free(self) -> tuple[int, int]:
         """(free pages, free Embeds)."""

@@ -37,8 +37,9 @@ def record_state(record: Resource) -> dict[str, Any]:
 
 
 def discrepancies(layer: ControlLayer) -> list[str]:
-    """What does not add up: every index of a pool is either free, once, or bound to exactly one record."""
-    return [line for pool in layer.pools.values() for line in _audit(layer, pool)]
+    """What does not add up: every index of a pool is either free, once, or bound to exactly one record,
+    and users are charged with what they hold."""
+    return [line for pool in layer.pools.values() for line in (*_audit(layer, pool), *_audit_budgets(layer, pool.kind))]
 
 
 def leaks(layer: ControlLayer) -> list[str]:
@@ -71,9 +72,19 @@ def _audit(layer: ControlLayer, pool: Pool) -> list[str]:
     return found
 
 
+def _audit_budgets(layer: ControlLayer, kind: type[Resource]) -> list[str]:
+    """A user is charged with each record that the user's inferlets and exports hold, once."""
+    held = Counter(id(record.budget) for record in _held(layer, kind))
+    return [
+        f"user {user!r} is charged with {budget.held[kind]} {kind.kind}s, and holds {held[id(budget)]}"
+        for user, budget in layer.budgets.items()
+        if budget.held[kind] != held[id(budget)]
+    ]
+
+
 def _held(layer: ControlLayer, kind: type[Resource]) -> Iterable[Resource]:
     records = {id(record): record for space in layer.spaces.values() for record in space.tables[kind].values()}
-    for space in layer.spaces.values():
-        for export, _ in space.exports():
+    for user in layer.budgets:
+        for export, _ in layer.memory.exports_of(user):
             records |= {id(page): page for page in export.pages if isinstance(page, kind)}
     return records.values()
