@@ -7,6 +7,8 @@ from pie_core.control.policy import PolicySpec
 from pie_core.control.space import Space
 from pie_core.errors import (
     ArgumentError,
+    AuthenticationError,
+    BusyError,
     CapabilityError,
     CheckpointError,
     ConfigError,
@@ -39,8 +41,10 @@ __all__ = [
     "U64",
     "UNFINISHED",
     "ArgumentError",
+    "AuthenticationError",
     "Backend",
     "BackendSpec",
+    "BusyError",
     "Call",
     "CapabilityError",
     "CheckpointError",

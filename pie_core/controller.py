@@ -17,6 +17,7 @@ from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import installed_programs
+from pie_core.application.quotas import Quotas
 from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
 from pie_core.application.store.store import Store, default_directory
@@ -54,6 +55,7 @@ class Settings:
     options: dict[str, str] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     limits: Limits = field(default_factory=Limits)
+    quotas: Quotas = field(default_factory=Quotas)
     dispatch: PolicyChoice = field(default_factory=PolicyChoice)
     contention: PolicyChoice = field(default_factory=PolicyChoice)
     tier: TierName = "wasm"  # the sandbox; "native" trusts every program
@@ -96,6 +98,7 @@ class Controller:
             services=Services(store=store, programs=self.programs),
             sandbox=lambda: make_sandbox(self._settings, model.known_traits, self._progress),
             observer=recorder,
+            quotas=self._settings.quotas,
         )
         return self
 

@@ -74,9 +74,16 @@ class ResourceError(PieError):
 
 
 class BusyError(ResourceError):
-    """The server has as much to do as it takes on. The same may be asked again a little later."""
+    """The server has as much to do as it takes on, or a user has used up a quota. The same may be asked again later.
+
+    retry_after_s: when it may be granted, as far as that is known.
+    """
 
     code = "busy"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeviceError(PieError):
@@ -95,6 +102,12 @@ class TerminatedError(PieError):
     """The inferlet was ended from outside: stopped, timed out, or chosen by the contention policy."""
 
     code = "terminated"
+
+
+class AuthenticationError(PieError):
+    """A request without a key that the server knows."""
+
+    code = "authentication"
 
 
 class CapabilityError(PieError):

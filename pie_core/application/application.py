@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import structlog
 
+from pie_core.application.accounts import Account, Accounts
 from pie_core.application.capabilities import Capabilities, Grant, grant
 from pie_core.application.children import Child
 from pie_core.application.events import Ended
@@ -22,6 +23,7 @@ from pie_core.application.line import Line
 from pie_core.application.manifest import parse_flags
 from pie_core.application.observer import InferletObserver
 from pie_core.application.program import Program
+from pie_core.application.quotas import Quotas, holding
 from pie_core.application.services import Services
 from pie_core.application.sizes import check_sizes
 from pie_core.application.tally import Tally
@@ -31,7 +33,6 @@ from pie_core.control.exports import ExportLimits
 from pie_core.control.space import Space
 from pie_core.errors import ArgumentError, PieError, ProgramError, ResourceError, TerminatedError, TraitError, nearest
 from pie_core.loaded import LoadedModel
-from pie_core.resource import Embed, KvPage, Resource
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +53,14 @@ class Application:
         services: Services | None = None,
         sandbox: Callable[[], Tier] | None = None,
         observer: InferletObserver | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         """capabilities: what any program may be granted; None: nothing.
 
         sandbox: makes the tier of children that must be sandboxed, when the first one is spawned, if `tier` is not one
         that isolates; None: they cannot be started.
+
+        quotas: of the users; None: nobody is bounded.
         """
         self.models = models
         self.limits = limits or Limits()
@@ -73,6 +77,7 @@ class Application:
         self._running: dict[str, asyncio.Task[None]] = {}
         self.line = Line(self.limits.max_inferlets, self.limits.line_launches, self.limits.line_bytes)
         self.tally = Tally()
+        self.accounts = Accounts(quotas or Quotas(), time.monotonic)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,8 +130,9 @@ class Application:
         outbox: Child | None = None,
         blobs: Sequence[bytes] = (),
     ) -> Inferlet:
+        account = self.accounts.of(user)
         size = check_sizes(self.limits, program, arguments, blobs)
-        self._check_room(size, parent)
+        self._check_room(account, size, parent)
         tier = self._tier_of(outbox)
         prepared = await tier.prepare(program, self._known_calls)
         self._check_traits(program.name, prepared)
@@ -136,10 +142,10 @@ class Application:
         if parent is not None:
             parent.check_running()  # it may have ended while its child was made ready
         flags = parse_flags(manifest, list(arguments), program.name) if manifest.flags else {}
-        self._check_room(size, parent)  # others may have come meanwhile
+        self._check_room(account, size, parent)  # others may have come meanwhile
         inferlet = Inferlet(
             self._new_id(),
-            user,
+            account,
             program,
             list(arguments),
             flags,
@@ -154,19 +160,21 @@ class Application:
         for blob in blobs:
             inferlet.deliver(blob)
         self.inferlets[inferlet.id] = inferlet
+        account.inferlets += 1
         self.tally.launched += 1
         if self._observer is not None:
             self._observer.arrived(inferlet)
         log.info("inferlet.launched", id=inferlet.id, program=program.name, user=user, tier=tier.name)
         if parent is None:
-            self.line.enter(inferlet.id, size, lambda: self._run(inferlet, tier))
+            self.line.enter(inferlet.id, user, size, lambda: self._run(inferlet, tier))
         else:
             self._run(inferlet, tier)
         return inferlet
 
-    def _check_room(self, size: int, parent: Inferlet | None) -> None:
+    def _check_room(self, account: Account, size: int, parent: Inferlet | None) -> None:
+        account.check_launch()
         if parent is None:
-            self.line.check_room(size)
+            self.line.check_room(account.user, size)
         elif len(self.inferlets) - self.line.running - self.line.waiting >= self.limits.max_children:
             raise ResourceError(f"{self.limits.max_children} child inferlets run already, the most allowed")
 
@@ -253,6 +261,7 @@ class Application:
         """Free everything, note the outcome, stop the task. Only the first call does anything."""
         if self.inferlets.pop(inferlet.id, None) is None:
             return
+        inferlet.account.inferlets -= 1
         inferlet.end(outcome)
         self.tally.ended[outcome.status] += 1
         for model, space in inferlet.spaces.items():
@@ -282,13 +291,10 @@ class Application:
         return self._sandbox
 
     def _open_space(self, inferlet: Inferlet, model: str) -> Space:
-        quota: dict[type[Resource], int] = {}
-        if inferlet.limits.kvpages is not None:
-            quota[KvPage] = inferlet.limits.kvpages
-        if inferlet.limits.embeds is not None:
-            quota[Embed] = inferlet.limits.embeds
-        exports = ExportLimits(inferlet.limits.exported_names, inferlet.limits.exported_pages)
-        return self.models[model].layer.open(inferlet.id, inferlet.user, quota, exports)
+        limits, of_user = inferlet.limits, inferlet.account.quota
+        exports = ExportLimits(limits.exported_names, limits.exported_pages)
+        own, all_its = holding(limits.kvpages, limits.embeds), holding(of_user.kvpages, of_user.embeds)
+        return self.models[model].layer.open(inferlet.id, inferlet.user, own, exports, all_its)
 
     def _check_traits(self, name: str, program: Prepared) -> None:
         """Refuse a program that no loaded model can serve, in one message."""

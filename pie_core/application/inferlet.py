@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from pie_core.application.accounts import Account
 from pie_core.application.capabilities import Grant
 from pie_core.application.channel import Channel, Reading
 from pie_core.application.events import Ended, Event, event_size
@@ -53,7 +54,7 @@ class Inferlet:
     def __init__(
         self,
         instance_id: str,
-        user: str,
+        account: Account,
         program: Program,
         arguments: list[str],
         flags: Mapping[str, Any],
@@ -66,7 +67,7 @@ class Inferlet:
         sandboxed: bool = False,
     ) -> None:
         self.id = instance_id
-        self.user = user
+        self.account = account  # of its user
         self.program = program
         self.arguments = arguments
         self.flags = flags  # of its manifest, with the values of this launch
@@ -86,6 +87,11 @@ class Inferlet:
         self.outcome: Ended | None = None
         self.ended = Ticket()
         self._open_space = open_space
+
+    @property
+    def user(self) -> str:
+        """Whose it is."""
+        return self.account.user
 
     def space(self, model: str) -> Space:
         """The address space of a model, opened when it is first asked for."""

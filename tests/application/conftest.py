@@ -72,11 +72,13 @@ async def arrival(ticket):
 
 
 @asynccontextmanager
-async def _serving(limits=None, **backend):
+async def _serving(limits=None, quotas=None, capabilities=None, **backend):
     application = None
     model = fake_model(FakeBackend(**backend), evicted=lambda space, why: application.evicted(space, why))
     try:
-        async with Application({"fake": model}, NativeTier(), limits) as application:
+        async with Application(
+            {"fake": model}, NativeTier(), limits, capabilities=capabilities, quotas=quotas
+        ) as application:
             yield Server(application, model)
     finally:
         model.close()
@@ -84,11 +86,11 @@ async def _serving(limits=None, **backend):
 
 @pytest.fixture
 def scene():
-    """`scene(play, limits, **backend)` runs `await play(server)` and checks that nothing is left of it."""
+    """`scene(play, limits, quotas, **backend)` runs `await play(server)` and checks that nothing is left of it."""
 
-    def run(play, limits=None, **backend):
+    def run(play, limits=None, quotas=None, **backend):
         async def main():
-            async with _serving(limits, **backend) as server:
+            async with _serving(limits, quotas, **backend) as server:
                 result = await play(server)
                 await server.assert_nothing_is_left()
                 return result
@@ -100,5 +102,5 @@ def scene():
 
 @pytest.fixture
 def serving():
-    """`async with serving(limits, **backend) as server`: without the checks of `scene`."""
+    """`async with serving(limits, quotas, **backend) as server`: without the checks of `scene`."""
     return _serving

@@ -1,7 +1,6 @@
 """Launches take their turns: in order, so many at once, and no more wait than there is room for."""
 
 import asyncio
-from collections import deque
 
 import pytest
 from hypothesis import given
@@ -16,42 +15,66 @@ WAIT = "\n    await asyncio.sleep(3600)"
 
 @given(
     st.integers(1, 3),
-    st.integers(0, 3),
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.booleans()), max_size=60),
+    st.integers(0, 12),
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 4), st.booleans()), max_size=80),
 )
 def test_the_line_does_what_two_plain_lists_do(at_once, most, moves):
-    """Numbers come and go; each has its size. 10 bytes may wait."""
-    line, started = Line(at_once, most, 10), []
-    running, waiting, begun = [], deque(), []
+    """Numbers come and go; each has its size, and is of user number modulo 3. 20 bytes may wait."""
+    line, started = Line(at_once, most, 20), []
+    running, waiting, begun = [], [], []
+
+    def user(name):
+        return f"user {int(name) % 3}"
+
     for who, size, comes in moves:
         name = str(who)
         known = name in running or name in [n for n, _ in waiting]
         if comes and not known:
             try:
-                line.check_room(size)
-                line.enter(name, size, lambda name=name: started.append(name))
+                line.check_room(user(name), size)
+                line.enter(name, user(name), size, lambda name=name: started.append(name))
                 accepted = True
             except BusyError:
                 accepted = False
-            fits = len(running) < at_once or (len(waiting) < most and sum(s for _, s in waiting) + size <= 10)
-            assert accepted == fits
-            if fits and len(running) < at_once:
+            free, free_bytes = most - len(waiting), 20 - sum(s for _, s in waiting)
+            own = [s for n, s in waiting if user(n) == user(name)]
+            fits = len(own) < 8 * free and sum(own) <= 8 * free_bytes and size <= free_bytes
+            assert accepted == (len(running) < at_once or fits)
+            if accepted and len(running) < at_once:
                 running.append(name)
                 begun.append(name)
-            elif fits:
+            elif accepted:
                 waiting.append((name, size))
         elif not comes:
             line.leave(name)
-            waiting = deque((n, s) for n, s in waiting if n != name)
+            waiting = [(n, s) for n, s in waiting if n != name]
             if name in running:
                 running.remove(name)
                 if waiting:
-                    following, _ = waiting.popleft()
-                    running.append(following)
-                    begun.append(following)
+                    following = min(waiting, key=lambda w: sum(user(n) == user(w[0]) for n in running))
+                    waiting.remove(following)
+                    running.append(following[0])
+                    begun.append(following[0])
         assert started == begun
         assert (line.running, line.waiting) == (len(running), len(waiting))
         assert all(line.waits(n) for n, _ in waiting) and not any(map(line.waits, running))
+
+
+def test_a_flood_of_one_user_holds_up_no_launch_of_another(scene):
+    async def play(server):
+        flood = [await server.launch("async def main():" + WAIT, user="flooder") for _ in range(2)]
+        with pytest.raises(BusyError, match="of them of user 'flooder'"):
+            while True:
+                flood.append(await server.launch("async def main():" + WAIT, user="flooder"))
+        other = [await server.launch(f"async def main():\n    return '{n}'", user="bob") for n in range(2)]
+        server.application.stop(flood[0], "over")
+        outcomes = [(await server.ended(inferlet)).value for inferlet in other]
+        waiting = server.application.line.waiting
+        for inferlet in flood:
+            server.application.stop(inferlet, "over")
+        return outcomes, waiting, len(flood)
+
+    assert scene(play, Limits(max_inferlets=2, line_launches=40)) == (["0", "1"], 35, 38)
 
 
 def test_launches_wait_for_their_turn_and_run_in_order(scene):

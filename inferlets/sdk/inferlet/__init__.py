@@ -15,6 +15,7 @@ from inferlet.dist import Dist
 from inferlet.drafting import Drafter, prompt_lookup
 from inferlet.errors import (
     ArgumentError,
+    BusyError,
     CapabilityError,
     DeviceError,
     HandleError,
@@ -47,6 +48,7 @@ from inferlet.topics import Subscription, subscribe
 
 __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` brings them too
     "ArgumentError",
+    "BusyError",
     "CapabilityError",
     "Child",
     "Context",

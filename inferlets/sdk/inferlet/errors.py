@@ -27,6 +27,12 @@ class ResourceError(PieError):
     code = "resource"
 
 
+class BusyError(ResourceError):
+    """A quota of the user is used up, or the server has as much to do as it takes on. It may be granted later."""
+
+    code = "busy"
+
+
 class DeviceError(PieError):
     """A command failed on the device, or was skipped because one it depends on failed."""
 
@@ -69,6 +75,7 @@ _BY_CODE = {
         ArgumentError,
         HandleError,
         ResourceError,
+        BusyError,
         DeviceError,
         TraitError,
         TerminatedError,

@@ -1,7 +1,8 @@
 """Runs the fibers of all guests on the event loop's thread, in turns.
 
 A guest that was woken runs first, until it suspends or has computed for `_GRACE_S`: all of them in one turn, so that
-what they enqueue meets in one wave. From then on it is one of those that compute, which share what is left.
+what they enqueue meets in one wave. From then on it is one of those that compute, which share what is left. Guests of a
+user who has computed more than the quota allows are held back until it allows some more.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Executor:
         self._woken: deque[Guest] = deque()
         self._computing: deque[Guest] = deque()
         self._queued: set[Guest] = set()
+        self._resting: set[Guest] = set()  # held back by the quota of their user
         self._arrivals: dict[Guest, asyncio.Future[Any]] = {}
         self._scheduled = False
         self._ticker = _Ticker(engine)
@@ -49,7 +51,7 @@ class Executor:
 
     def wake(self, guest: Guest) -> None:
         """Something that a guest may wait for has come."""
-        if guest not in self._queued and guest in self._arrivals:
+        if guest not in self._queued and guest not in self._resting and guest in self._arrivals:
             self._queued.add(guest)
             self._woken.append(guest)
             self._schedule()
@@ -84,6 +86,10 @@ class Executor:
         arrival = self._arrivals.get(guest)
         if arrival is None or arrival.done():  # it has ended or was stopped meanwhile
             return
+        if rest_s := guest.account.rest_s():
+            self._resting.add(guest)
+            asyncio.get_running_loop().call_later(rest_s, self._rested, guest)
+            return
         try:
             goes_on = self._run_guest(guest, arrival, grace_s)
         except BaseException as fault:  # a guest leaves by an exception that is no `Exception`
@@ -93,6 +99,10 @@ class Executor:
         if goes_on and guest not in self._queued:
             self._queued.add(guest)
             self._computing.append(guest)
+
+    def _rested(self, guest: Guest) -> None:
+        self._resting.discard(guest)
+        self.wake(guest)
 
     def _run_guest(self, guest: Guest, arrival: asyncio.Future[Any], grace_s: float) -> bool:
         """Run a guest until it suspends or ends, or has computed for its grace; whether it could go on."""
@@ -119,7 +129,9 @@ class Executor:
             return guest.poll()
         finally:
             self.guest = None
-            guest.cpu_s += time.thread_time() - started
+            spent_s = time.thread_time() - started
+            guest.cpu_s += spent_s
+            guest.account.compute(spent_s)
 
     def _resume(self, guest: Guest) -> bool:
         """Whether it can go on; what it waited for is handed over then."""

@@ -11,6 +11,7 @@ import wasmtime
 from wasmtime import _ffi
 from wasmtime.component import Instance
 
+from pie_core.application.accounts import Account
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.linking import LinkedComponent, Suspension
 
@@ -32,8 +33,9 @@ class GuestLimits:
 class Guest:
     """Operations (`instantiate`, `call_run`) start a fiber; `poll` runs it until it suspends, gives way or ends."""
 
-    def __init__(self, engine: wasmtime.Engine, linked: LinkedComponent, limits: GuestLimits) -> None:
+    def __init__(self, engine: wasmtime.Engine, linked: LinkedComponent, limits: GuestLimits, account: Account) -> None:
         self.limits = limits
+        self.account = account  # of its user
         self.suspension: Suspension | None = None
         self.resumed: Suspension | None = None  # kept for wasmtime's last look at it
         self.fault: BaseException | None = None  # what a host function raised that ended the guest

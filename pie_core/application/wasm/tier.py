@@ -91,7 +91,7 @@ class WasmTier:
     async def run(self, host: Host) -> str | None:
         """See `Tier.run`."""
         runnable = await self._runnable(host.inferlet.program)
-        guest = Guest(self._engine, runnable.linked, _limits(host.inferlet.limits))
+        guest = Guest(self._engine, runnable.linked, _limits(host.inferlet.limits), host.inferlet.account)
         guest.session = session = Session(host, _files(host.inferlet.program), lambda: self._executor.wake(guest))
         try:
             guest.instantiate()
