@@ -184,6 +184,12 @@ BUGS = [
         "        pages = self.exported(user, name)\n",
     ),
     Planted(
+        "what a user has given back is charged still",
+        "pie_core/control/memory.py",
+        "                    record.budget.release(record)\n",
+        "                    pass\n",
+    ),
+    Planted(
         "an expired export is freed twice",
         "pie_core/control/memory.py",
         "            self.release(user, name)\n",

@@ -45,6 +45,7 @@ class Books:
         for kind, pool in self._layer.pools.items():
             self._check_pool(pool, by_kind[kind])
             self.lines[kind].check()
+        self._check_budgets(Counter((id(r.budget), type(r)) for key, r in live.items() if holders[key]))
         open_ = {id(r) for e in self._ledger.open.values() for r in (*e.submission.reads, *e.submission.writes)}
         self._ledger.moves.check(self._layer.memory.swapping, open_)
         for key, culprit in self._layer._poison.by_id.items():
@@ -67,6 +68,14 @@ class Books:
         for transfer in layer.memory.swapping.transfers:
             used += transfer.writes
         return Counter(map(id, held)), Counter(map(id, used)), {id(r): r for r in (*held, *used)}
+
+    def _check_budgets(self, held: Counter[tuple[int, type[Resource]]]) -> None:
+        """Each record that somebody holds is charged to its user, once. held: by budget and kind."""
+        for user, budget in self._layer.budgets.items():
+            for kind in self._layer.pools:
+                if budget.held[kind] != held[id(budget), kind]:
+                    told = f"{held[id(budget), kind]} {kind.kind}s, {budget.held[kind]} are charged"
+                    self._complain(f"the inferlets and exports of {user!r} hold {told}")
 
     def _check_pool(self, pool: Pool, records: list[Resource]) -> None:
         kind = pool.kind.kind
