@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import msgspec
 import structlog
 
 from pie_core.application.application import Application
@@ -22,8 +23,10 @@ from pie_core.application.runtime import RUNTIME
 from pie_core.application.services import Services
 from pie_core.application.store.store import Store, default_directory
 from pie_core.application.tier import Tier
+from pie_core.control.dispatch import ADAPTIVE
 from pie_core.control.layer import Environment
 from pie_core.control.space import Space
+from pie_core.control.swap_policy import SWAP
 from pie_core.errors import CheckpointError, PieError, PluginError, TerminatedError
 from pie_core.inference.backend import BackendSpec, Progress
 from pie_core.inference.device import ThreadDevice
@@ -31,7 +34,14 @@ from pie_core.inference.watching import watched
 from pie_core.loaded import LoadedModel, assemble
 from pie_core.model import ModelSpec
 from pie_core.plugins import Kind, Plugin, Selection, discover, install_hint, load, select, select_named
-from pie_core.policies import PolicyChoice, fit_contention, make_contention, make_dispatch, parse_options
+from pie_core.policies import (
+    PolicyChoice,
+    find_policy,
+    fit_contention,
+    make_contention,
+    make_dispatch,
+    parse_options,
+)
 from pie_core.registry import Realization, load_handlers, load_registry, realize
 from pie_core.tracing.file import TraceFile
 from pie_core.tracing.recorder import Recorder
@@ -151,9 +161,7 @@ async def load_model(
     model = find_model(settings.model, selection)
     registry = load_registry(selection, reserved=dict.fromkeys(RUNTIME.signatures, RUNTIME.name))
     progress("backend", None)
-    spec = await asyncio.to_thread(load, plugin)
-    if not isinstance(spec, BackendSpec):
-        raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a BackendSpec")
+    spec = await asyncio.to_thread(load_backend_spec, plugin)
     options = parse_options(f"backend {spec.name!r}", spec.options, settings.options)
     dispatch = make_dispatch(settings.dispatch, selection)
     contention = make_contention(settings.contention, selection)
@@ -191,6 +199,29 @@ async def load_model(
         seconds=round(time.monotonic() - started, 2),
     )
     return loaded
+
+
+def load_backend_spec(plugin: Plugin) -> BackendSpec:
+    """What a backend plugin registers. Raises `PluginError`."""
+    spec = load(plugin)
+    if not isinstance(spec, BackendSpec):
+        raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a BackendSpec")
+    return spec
+
+
+def option_fields(setting: str, settings: Settings) -> type[msgspec.Struct]:
+    """The options that there are of the plugin that `settings` choose. setting: which of them holds its options.
+
+    Raises `PluginError` if it cannot be found or loaded.
+    """
+    selection = settings.selection
+    match setting:
+        case "dispatch_options":
+            return find_policy("dispatch", settings.dispatch, selection, ADAPTIVE).options
+        case "contention_options":
+            return find_policy("contention", settings.contention, selection, SWAP).options
+    name = settings.backend or choose("backends", selection)
+    return load_backend_spec(select_named("backends", name, selection)).options
 
 
 def find_model(name: str | None, selection: Selection) -> ModelSpec:

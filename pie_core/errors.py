@@ -38,9 +38,16 @@ class TraitError(PieError):
 
 
 class ConfigError(PieError):
-    """An option or setting has a value that cannot be used."""
+    """An option or setting has a value that cannot be used.
+
+    setting: which one, as `name` or `table.entry`, if that is known.
+    """
 
     code = "config"
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class CheckpointError(PieError):

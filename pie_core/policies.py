@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from pie_core.control.swap_policy import SWAP
 from pie_core.errors import ConfigError, PluginError, nearest
 from pie_core.inference.backend import Backend
 from pie_core.plugins import Selection, load, select_named
+
+PolicyKind = Literal["dispatch", "contention"]
+_PLACE = re.compile(r"`\$\.([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -53,29 +57,37 @@ def fit_contention(policy: ContentionPolicy, choice: PolicyChoice, backend: Back
     )
 
 
-def parse_options(owner: str, options: type[msgspec.Struct], given: Mapping[str, str]) -> Any:
-    """The options of a plugin from `name=value` texts. Raises `ConfigError` naming the owner and the near names."""
+def parse_options(owner: str, options: type[msgspec.Struct], given: Mapping[str, str], setting: str = "options") -> Any:
+    """The options of a plugin from `name=value` texts. Raises `ConfigError` naming the owner and the near names.
+
+    setting: that said them.
+    """
     fields = {entry.name for entry in msgspec.structs.fields(options)}
     for name in given:
         if name not in fields:
-            raise ConfigError(f"{owner} has no option {name!r}{nearest(name, fields)}")
+            raise ConfigError(f"{owner} has no option {name!r}{nearest(name, fields)}", f"{setting}.{name}")
     try:
         return msgspec.convert(dict(given), options, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{owner}: {error}") from error
+        place = _PLACE.search(str(error))
+        raise ConfigError(f"{owner}: {error}", f"{setting}.{place[1]}" if place else setting) from error
 
 
-def _make(
-    kind: Literal["dispatch", "contention"], choice: PolicyChoice, selection: Selection, default: PolicySpec
-) -> object:
-    spec = default
-    if choice.name is not None:
-        plugin = select_named(kind, choice.name, selection)
-        spec = load(plugin)
-        if not isinstance(spec, PolicySpec):
-            raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a PolicySpec")
-        if spec.name != plugin.name:
-            raise PluginError(f"{plugin} registers a policy named {spec.name!r}; entry point and policy must agree")
-    options = parse_options(f"{kind} policy {spec.name!r}", spec.options, choice.options)
+def find_policy(kind: PolicyKind, choice: PolicyChoice, selection: Selection, default: PolicySpec) -> PolicySpec:
+    """The policy that was chosen, not made yet. Raises `PluginError`."""
+    if choice.name is None:
+        return default
+    plugin = select_named(kind, choice.name, selection)
+    spec = load(plugin)
+    if not isinstance(spec, PolicySpec):
+        raise PluginError(f"{plugin} registers a {type(spec).__name__}, not a PolicySpec")
+    if spec.name != plugin.name:
+        raise PluginError(f"{plugin} registers a policy named {spec.name!r}; entry point and policy must agree")
+    return spec
+
+
+def _make(kind: PolicyKind, choice: PolicyChoice, selection: Selection, default: PolicySpec) -> object:
+    spec = find_policy(kind, choice, selection, default)
+    options = parse_options(f"{kind} policy {spec.name!r}", spec.options, choice.options, f"{kind}_options")
     policy: object = spec.make(options)
     return policy

@@ -30,7 +30,7 @@ class Capabilities:
         try:
             return cls(parse_patterns(hosts), spawn)
         except ValueError as error:
-            raise ConfigError(f"a host to allow: {error}") from None
+            raise ConfigError(f"a host to allow: {error}", "allow_hosts") from None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 
 from pie_core.errors import ArgumentError, nearest
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Some = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,34 +47,34 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table_elements: elements of a sandboxed program's function tables.
     """
 
-    max_inferlets: int = 4096
-    line_launches: int = 8192
-    line_bytes: int = 256 << 20
-    max_children: int = 4096
-    wall_s: float = 3600.0
-    kvpages: int | None = None
-    embeds: int | None = None
-    exported_names: int = 1024
-    exported_pages: int = 65536
-    inbox_messages: int = 1024
-    outbox_messages: int = 65536
-    waiting_bytes: int = 64 << 20
-    message_bytes: int = 8 << 20
-    program_bytes: int = 256 << 10
-    component_bytes: int = 64 << 20
-    http_requests: int = 8
-    http_bytes: int = 1 << 20
-    http_s: float = 30.0
-    subscriptions: int = 64
-    mail_messages: int = 1024
-    mail_bytes: int = 1 << 20
-    descendants: int = 32
-    spawn_depth: int = 4
-    store_keys: int = 10_000
-    store_bytes: int = 64 << 20
-    cpu_s: float = 60.0
-    memory_bytes: int = 128 << 20
-    table_elements: int = 100_000
+    max_inferlets: Some = 4096
+    line_launches: Count = 8192
+    line_bytes: Count = 256 << 20
+    max_children: Count = 4096
+    wall_s: Seconds = 3600.0
+    kvpages: Count | None = None
+    embeds: Count | None = None
+    exported_names: Count = 1024
+    exported_pages: Count = 65536
+    inbox_messages: Count = 1024
+    outbox_messages: Count = 65536
+    waiting_bytes: Count = 64 << 20
+    message_bytes: Count = 8 << 20
+    program_bytes: Count = 256 << 10
+    component_bytes: Count = 64 << 20
+    http_requests: Count = 8
+    http_bytes: Count = 1 << 20
+    http_s: Seconds = 30.0
+    subscriptions: Count = 64
+    mail_messages: Count = 1024
+    mail_bytes: Count = 1 << 20
+    descendants: Count = 32
+    spawn_depth: Count = 4
+    store_keys: Count = 10_000
+    store_bytes: Count = 64 << 20
+    cpu_s: Seconds = 60.0
+    memory_bytes: Count = 128 << 20
+    table_elements: Count = 100_000
 
 
 KEPT_BY_THE_SANDBOX = frozenset({"cpu_s", "memory_bytes", "table_elements"})
@@ -88,7 +93,7 @@ def tighten(limits: Limits, given: Iterable[str], where: str) -> Limits:
         raise ArgumentError(f"{where}: limits: {error}") from None
     for name in texts:
         value, most = getattr(lower, name), getattr(limits, name)
-        if value is None or not value >= 0:
+        if value is None:
             raise ArgumentError(f"{where}: limit `{name}`: expected a number of at least 0, got {texts[name]!r:.60}")
         if most is not None and value > most:
             raise ArgumentError(f"{where}: limit `{name}`: {value:g} is over the {most:g} of this program itself")

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import msgspec
 
+from pie_core.application.limits import Count
 from pie_core.resource import Embed, KvPage, Resource
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
 PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 
 

@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 
 import click
 
+from pie_core.cli.setting import Setting, located
 from pie_core.errors import PieError
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+LOG_LEVEL = "pie_core.log_level"  # in `Context.meta`
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -21,7 +23,7 @@ class PieCommand(click.Command):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params += [
-            click.Option(
+            Setting(
                 ["--log-level"],
                 type=click.Choice(LEVELS),
                 envvar="PIE_LOG",
@@ -36,18 +38,19 @@ class PieCommand(click.Command):
         from pie_core.logs import configure
 
         debug, level = context.params.pop("debug"), context.params.pop("log_level")
+        context.meta[LOG_LEVEL] = level or self.log_level
         configure(level or self.log_level)
         try:
             return super().invoke(context)
         except PieError as error:
-            self._fail(error, debug)
+            self._fail(context, error, debug)
         except KeyboardInterrupt:
             context.exit(INTERRUPTED)
 
-    def _fail(self, error: PieError, debug: bool) -> NoReturn:
+    def _fail(self, context: click.Context, error: PieError, debug: bool) -> NoReturn:
         if debug:
             click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(located(context, error)) from error
 
 
 class ServingCommand(PieCommand):

@@ -8,17 +8,13 @@ from typing import Any
 import click
 
 from pie_core.cli.command import PieCommand
-from pie_core.cli.options import core_options, settings
+from pie_core.cli.options import MODEL, core_options, settings
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command(cls=PieCommand)
-@click.option(
-    "--model",
-    metavar="MODEL",
-    help="A model plugin or checkpoint directory.  [default: the only one, or the default among several]",
-)
+@MODEL
 @core_options
 @click.pass_context
 def doctor(context: click.Context, /, model: str | None, **core: Any) -> None:

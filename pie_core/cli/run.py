@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pie_core.cli.command import PieCommand
-from pie_core.cli.options import POLICY_PARAMETERS, core_options, selection, settings
+from pie_core.cli.options import MODEL, core_options, selection, settings
+from pie_core.cli.setting import from_command_line, settings_of
 
 if TYPE_CHECKING:
     from pie_core.application.program import Program
@@ -33,11 +34,7 @@ class RunCommand(PieCommand):
 @click.argument("arguments", nargs=-1)
 @click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
 @click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
-@click.option(
-    "--model",
-    metavar="MODEL",
-    help="A model plugin or checkpoint directory.  [default: the only one, or the default among several]",
-)
+@MODEL
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
 @click.option(
     "--blob",
@@ -99,22 +96,9 @@ def _check(what: str, arguments: tuple[str, ...], chosen: Selection, native: boo
 
 
 def _refuse_core_options(context: click.Context) -> None:
-    for name in (
-        "model",
-        "backend",
-        "options",
-        "without",
-        "prefer",
-        "limits",
-        "native",
-        "allow_hosts",
-        "allow_spawn",
-        "state_dir",
-        "trace_file",
-        *POLICY_PARAMETERS,
-    ):
-        if context.params[name]:
-            option = f"--{name.removesuffix('s').replace('_', '-')}"
+    for name, parameter in settings_of(context.command).items():
+        if name != "log_level" and from_command_line(context, name):
+            option = max(parameter.opts, key=len)
             raise click.UsageError(f"{option} is what the server was started with; leave it out with --server", context)
 
 

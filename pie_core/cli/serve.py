@@ -9,20 +9,20 @@ from typing import Any
 import click
 
 from pie_core.cli.command import ServingCommand
-from pie_core.cli.options import core_options, settings
+from pie_core.cli.options import core_options, quota_options, settings
+from pie_core.cli.setting import SettingArgument, setting
 from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, listen
 
 
 @click.command(cls=ServingCommand)
-@click.argument("model", required=False)
-@click.option("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option(
-    "--trust-programs",
-    is_flag=True,
+@click.argument("model", required=False, cls=SettingArgument)
+@setting("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on.")
+@setting("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@setting(
+    "--trust-programs/--no-trust-programs",
     help="With --native: let other machines connect although programs are not isolated.",
 )
-@click.option(
+@setting(
     "--drain",
     default=30.0,
     show_default=True,
@@ -30,12 +30,20 @@ from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, lis
     metavar="SECONDS",
     help="After SIGTERM, how long what runs may go on.",
 )
+@quota_options
 @core_options
-def serve(model: str | None, host: str, port: int, trust_programs: bool, drain: float, **core: Any) -> None:
+def serve(
+    model: str | None,
+    host: str,
+    port: int,
+    trust_programs: bool,
+    drain: float,
+    **core: Any,
+) -> None:
     """Serve MODEL, a model plugin or a checkpoint directory (default: the only one installed, or the default one).
 
     Ctrl-C stops the inferlets, tells their clients and ends with exit code 0; SIGTERM lets them end first; a second
-    signal ends at once.
+    signal ends at once. Every setting can be in a file, too, or in a variable: see `pie-core config show`.
     """
     check_trust(host, trust_programs or not core["native"])
     chosen = settings(model, **core)

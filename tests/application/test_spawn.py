@@ -356,8 +356,8 @@ def test_a_child_with_little_time_is_ended():
         ({"kvpages": 5}, "spawn: limit `kvpages`: 5 is over the 4"),
         ({"kvpages": None}, "spawn: limits: "),
         ({"kvpages": "null"}, "spawn: limit `kvpages`: expected a number of at least 0"),
-        ({"wall_s": -1}, "spawn: limit `wall_s`: expected a number of at least 0"),
-        ({"wall_s": "nan"}, "spawn: limit `wall_s`: expected a number of at least 0"),
+        ({"wall_s": -1}, "spawn: limits: Expected `float` >= 0.0 - at `$.wall_s`"),
+        ({"wall_s": "nan"}, "spawn: limits: Expected `float` >= 0.0 - at `$.wall_s`"),
         ({"inbox_messages": 0.5}, "spawn: limits: "),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ class Commands:
     def __init__(self, *packages: Path) -> None:
         found = [str(SERVER_TESTS / "installed"), *map(str, packages), os.environ.get("PYTHONPATH", "")]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PIE_")}
-        self._environment = kept | {"PYTHONPATH": os.pathsep.join(found)}
+        nowhere = {"XDG_CONFIG_HOME": "/nonexistent", "XDG_STATE_HOME": tempfile.mkdtemp(prefix="pie-state-")}
+        self._environment = kept | nowhere | {"PYTHONPATH": os.pathsep.join(found)}
 
     def run(self, *arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""

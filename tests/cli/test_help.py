@@ -12,15 +12,19 @@ from pie_core.cli import main
 from pie_core.version import __version__
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
-OPTIONS = sorted(
-    {
-        (name, option)
-        for name, command in main.commands.items()
-        for p in command.params
-        for option in p.opts
-        if option[0] == "-"
-    }
-)
+
+
+def commands(group=main, before=""):
+    """All commands, by what one types."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+COMMANDS = dict(commands())
+OPTIONS = sorted({(n, option) for n, c in COMMANDS.items() for p in c.params for option in p.opts if option[0] == "-"})
 
 
 def test_help_imports_nothing_heavy():
@@ -46,7 +50,7 @@ def test_version_is_the_version_of_the_package(pie_core):
     assert pie_core.run("--version").stdout == f"pie-core, version {__version__}\n"
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_is_in_the_manual(command):
     assert f"## `pie-core {command}" in MANUAL
 
@@ -57,7 +61,7 @@ def test_every_option_is_in_the_manual(command, option):
 
 
 def test_every_option_has_a_help_text():
-    for command in main.commands.values():
+    for command in COMMANDS.values():
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, (command.name, parameter.name)
