@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -18,6 +19,7 @@ LEVELS: Mapping[str, int] = {
     "error": logging.ERROR,
 }
 VARIABLE = "PIE_LOG"
+_KEY = re.compile(r"(?i)(?<=authorization: ).*|pie-key\.\S*")
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -38,7 +40,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 def _configure_libraries(level: int, stream: TextIO, shared: list[structlog.typing.Processor]) -> None:
     """Events of libraries that use `logging` (uvicorn, websockets) look the same, from warnings on."""
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, _without_keys, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(stream)],
     )
     handler = logging.StreamHandler(stream)
@@ -46,6 +48,12 @@ def _configure_libraries(level: int, stream: TextIO, shared: list[structlog.typi
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+
+
+def _without_keys(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """websockets tells all headers of a handshake, when it is asked for everything."""
+    event["event"] = _KEY.sub("...", str(event["event"]))
+    return event
 
 
 def _shared_processors() -> list[structlog.typing.Processor]:

@@ -43,7 +43,14 @@ def table(*declarations: str, **more: Any) -> Callable[[F], F]:
 STATE_DIR = setting(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where what programs store is kept.  [default: $XDG_STATE_HOME/pie-core, or ~/.local/state/pie-core]",
+    help="Where keys and what programs store are kept.  "
+    "[default: $XDG_STATE_HOME/pie-core, or ~/.local/state/pie-core]",
+)
+KEYS = setting(
+    "--keys",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The file of keys.  [default: keys.json in the --state-dir]",
 )
 
 

@@ -25,12 +25,22 @@ def server_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def key_option(function: F) -> F:
+    """`--key`."""
+    return click.option(
+        "--key", "api_key", metavar="KEY", envvar="PIE_API_KEY", show_envvar=True,
+        help="The key of a user, if the server needs one. Others on this machine see what is on a command line: the "
+        "variable is better.",
+    )(function)  # fmt: skip
+
+
 @click.command(cls=PieCommand)
 @server_option
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ps(server: str, as_json: bool) -> None:
+def ps(server: str, api_key: str | None, as_json: bool) -> None:
     """List the inferlets that run on a server, oldest first."""
-    inferlets = asyncio.run(_list(server))
+    inferlets = asyncio.run(_list(server, api_key))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(inferlets)))
         return
@@ -40,27 +50,28 @@ def ps(server: str, as_json: bool) -> None:
 @click.command(cls=PieCommand)
 @click.argument("ids", nargs=-1, required=True)
 @server_option
+@key_option
 @click.pass_context
-def stop(context: click.Context, /, ids: tuple[str, ...], server: str) -> None:
+def stop(context: click.Context, /, ids: tuple[str, ...], server: str, api_key: str | None) -> None:
     """Stop the inferlets with these IDS on a server."""
-    errors = asyncio.run(_stop(server, ids))
+    errors = asyncio.run(_stop(server, api_key, ids))
     for error in errors:
         click.echo(f"Error: {error}", err=True)
     context.exit(1 if errors else 0)
 
 
-async def _list(server: str) -> list[dict[str, Any]]:
+async def _list(server: str, api_key: str | None) -> list[dict[str, Any]]:
     from pie_core.client import Client
 
-    async with Client(server) as client:
+    async with Client(server, api_key) as client:
         return await client.list()
 
 
-async def _stop(server: str, ids: Sequence[str]) -> list[ArgumentError]:
+async def _stop(server: str, api_key: str | None, ids: Sequence[str]) -> list[ArgumentError]:
     from pie_core.client import Client
 
     errors = []
-    async with Client(server) as client:
+    async with Client(server, api_key) as client:
         for instance_id in ids:
             try:
                 await client.stop(instance_id, "stopped by `pie-core stop`")

@@ -10,6 +10,7 @@ import click
 
 from pie_core.cli.command import PieCommand
 from pie_core.cli.options import MODEL, core_options, selection, settings
+from pie_core.cli.remote import key_option
 from pie_core.cli.setting import from_command_line, settings_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class RunCommand(PieCommand):
 @click.argument("arguments", nargs=-1)
 @click.option("--list", "listing", is_flag=True, help="Show the installed programs and end.")
 @click.option("--server", metavar="URL", help="Run on this server instead of in this process.")
+@key_option
 @MODEL
 @click.option("-i", "--interactive", is_flag=True, help="Deliver the lines of stdin to the program as messages.")
 @click.option(
@@ -54,6 +56,7 @@ def run(
     arguments: tuple[str, ...],
     listing: bool,
     server: str | None,
+    api_key: str | None,
     model: str | None,
     interactive: bool,
     blob_files: tuple[Path, ...],
@@ -76,7 +79,7 @@ def run(
     blobs = [file.read_bytes() for file in blob_files]
     if server is not None:
         _refuse_core_options(context)
-        context.exit(asyncio.run(run_there(server, program, arguments, blobs, printer, interactive)))
+        context.exit(asyncio.run(run_there(server, api_key, program, arguments, blobs, printer, interactive)))
     chosen = settings(model, **core)
     checked = _check(program, arguments, chosen.selection, core["native"])
     context.exit(asyncio.run(run_here(chosen, checked, arguments, blobs, printer, interactive)))

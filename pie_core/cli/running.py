@@ -44,13 +44,19 @@ async def run_here(
 
 
 async def run_there(
-    url: str, program: str, arguments: Sequence[str], blobs: Sequence[bytes], printer: Printer, interactive: bool
+    url: str,
+    api_key: str | None,
+    program: str,
+    arguments: Sequence[str],
+    blobs: Sequence[bytes],
+    printer: Printer,
+    interactive: bool,
 ) -> int:
     """Run the program on a server; the exit code."""
     from pie_core.client import Client
 
     with Interruption(early_code=INTERRUPTED) as interruption:
-        async with Client(url) as client, task_group() as group:
+        async with Client(url, api_key) as client, task_group() as group:
             inferlet = await client.launch(program, arguments, blobs=blobs)
             interruption.ask = lambda _: group.create_task(inferlet.stop(INTERRUPTION))
             deliver_stdin(inferlet.send, interactive)

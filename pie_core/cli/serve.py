@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pie_core.cli.command import ServingCommand
-from pie_core.cli.options import core_options, quota_options, settings
+from pie_core.cli.keys import open_keyring
+from pie_core.cli.options import KEYS, core_options, quota_options, settings
 from pie_core.cli.setting import SettingArgument, setting
-from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_trust, listen
+from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_anonymous, check_trust, listen
 
 
 @click.command(cls=ServingCommand)
 @click.argument("model", required=False, cls=SettingArgument)
 @setting("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on.")
 @setting("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@KEYS
+@setting("--anonymous/--no-anonymous", help="Let other machines connect although there are no keys.")
 @setting(
     "--trust-programs/--no-trust-programs",
     help="With --native: let other machines connect although programs are not isolated.",
@@ -36,6 +40,8 @@ def serve(
     model: str | None,
     host: str,
     port: int,
+    keys: Path | None,
+    anonymous: bool,
     trust_programs: bool,
     drain: float,
     **core: Any,
@@ -47,8 +53,11 @@ def serve(
     """
     check_trust(host, trust_programs or not core["native"])
     chosen = settings(model, **core)
+    keyring = open_keyring(keys, core["state_dir"])
+    check_anonymous(host, anonymous or trust_programs or keyring.needed)
     with listen(host, port) as listener:
         from pie_core.cli.progress import LoadingProgress
+        from pie_core.server.access import Access
         from pie_core.server.serve import serve as serve_until_stopped
 
         progress = LoadingProgress()
@@ -58,7 +67,7 @@ def serve(
             click.echo(f"pie-core serves {name} at {url}")
 
         _allow_many_connections()
-        asyncio.run(serve_until_stopped(chosen, listener, progress, announce, drain))
+        asyncio.run(serve_until_stopped(chosen, listener, progress, announce, drain, Access(keyring)))
 
 
 def _allow_many_connections() -> None:

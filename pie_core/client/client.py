@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
@@ -14,10 +15,10 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from pie_core.application.program import Program
-from pie_core.client.remote import RemoteInferlet, error_from
+from pie_core.client.remote import RemoteInferlet, error_from, refused
 from pie_core.client.targets import local_program, socket_url
 from pie_core.errors import PieError, ProtocolError
 from pie_core.server import protocol as p
@@ -25,19 +26,22 @@ from pie_core.server.address import DEFAULT_URL
 
 R = TypeVar("R", bound=p.Reply)
 
+KEY_VARIABLE = "PIE_API_KEY"
 _OPEN_S = 10.0
 
 
-def connect(url: str = DEFAULT_URL) -> Client:
-    """The same as `Client(url)`."""
-    return Client(url)
+def connect(url: str = DEFAULT_URL, api_key: str | None = None) -> Client:
+    """The same as `Client(url, api_key)`."""
+    return Client(url, api_key)
 
 
 class Client:
     """`async with Client(url) as client`: connected inside; at the end everything that was not detached is stopped."""
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None) -> None:
+        """api_key: for a server that needs one; None: what the environment variable `PIE_API_KEY` says, if anything."""
         self.url = url
+        self._api_key = api_key or os.environ.get(KEY_VARIABLE)
         self.welcome: p.Welcome | None = None  # who the server is
         self._stack = AsyncExitStack()
         self._socket: ClientConnection | None = None
@@ -149,8 +153,15 @@ class Client:
     async def _open(self) -> ClientConnection:
         try:
             return await open_socket(
-                socket_url(self.url), compression=None, max_size=None, open_timeout=_OPEN_S, proxy=None
+                socket_url(self.url),
+                additional_headers={"Authorization": f"Bearer {self._api_key}"} if self._api_key else None,
+                compression=None,
+                max_size=None,
+                open_timeout=_OPEN_S,
+                proxy=None,
             )
+        except InvalidStatus as error:
+            raise refused(self.url, error.response.status_code, error.response.body or b"") from error
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
             why = f"no pie-core server answers at {self.url}: {error or type(error).__name__}"
             raise ProtocolError(f"{why}; start one with `pie-core serve`, or name another") from error

@@ -7,15 +7,26 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
+
 from pie_core import errors
 from pie_core.application.events import Blob, Ended, Event, Message
-from pie_core.errors import ArgumentError, PieError, TerminatedError
+from pie_core.errors import ArgumentError, PieError, ProtocolError, TerminatedError
 from pie_core.server.protocol import Deliver, DeliverBlob, Stop
 
 if TYPE_CHECKING:
     from pie_core.server.protocol import AnyReply, AnyRequest
 
 E = TypeVar("E", Message, Blob)
+
+
+class _Why(msgspec.Struct):
+    code: str
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    error: _Why
 
 
 class Connection(Protocol):
@@ -116,6 +127,17 @@ def error_of(ended: Ended) -> PieError:
     if ended.status == "finished":
         return TerminatedError("the inferlet has finished; nothing more will come")
     return error_from(ended.code or PieError.code, ended.error or f"the inferlet {ended.status}")
+
+
+def refused(url: str, status: int, body: bytes | bytearray) -> PieError:
+    """Why a server opened no connection: what it says itself, if it is one of ours."""
+    try:
+        answer = msgspec.json.decode(body, type=_Refusal).error
+    except msgspec.DecodeError:
+        return ProtocolError(
+            f"{url} answers with HTTP {status}: it is no pie-core server, or something stands before it"
+        )
+    return error_from(answer.code, f"{url}: {answer.message}")
 
 
 def error_from(code: str, message: str) -> PieError:

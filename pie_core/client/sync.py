@@ -24,8 +24,10 @@ T = TypeVar("T")
 class SyncClient:
     """`with SyncClient(url) as client`: every method waits for its answer. May be used from several threads."""
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None) -> None:
+        """See `Client`."""
         self._url = url
+        self._api_key = api_key
         self._ready: Future[Client] = Future()
         self._thread = threading.Thread(target=self._work, name="pie-client", daemon=True)
         self._closing = asyncio.Event()
@@ -87,7 +89,7 @@ class SyncClient:
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         try:
-            async with Client(self._url) as client:
+            async with Client(self._url, self._api_key) as client:
                 self._ready.set_result(client)
                 await self._closing.wait()
         except BaseException as error:

@@ -45,6 +45,21 @@ def check_trust(host: str, trusted: bool) -> None:
     )
 
 
+def check_anonymous(host: str, allowed: bool) -> None:
+    """Refuse to let other machines in without keys, unless the user wants just that. Raises `ConfigError`.
+
+    A server that is reached by mistake is found by scanners within minutes, and whoever finds it can use the model, see
+    and stop what runs, and read what programs have stored.
+    """
+    if allowed or is_loopback(host):
+        return
+    raise ConfigError(
+        f"--host {host} lets other machines connect, and there are no keys: everyone who can reach the port could use "
+        "the server, and see and stop what runs. Make a key with `pie-core keys add USER`, stay with --host 127.0.0.1, "
+        "or add --anonymous if something before the server checks who comes"
+    )
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine and nobody else can reach it."""
     if host == "localhost":

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from pie_core.errors import PieError
+from pie_core.server.access import SUBPROTOCOL, Address, Authentication
 from pie_core.server.guard import Guard
-from pie_core.server.http import not_found, refused
+from pie_core.server.http import not_found, refusal, refused
 from pie_core.server.openapi import describe
 from pie_core.server.protocol import PATH
 from pie_core.server.requests import RequestIds
@@ -29,7 +30,7 @@ def make_app(state: ServerState, parts: Sequence[Routes]) -> Starlette:
     description = msgspec.json.encode(describe(parts))
 
     async def connect(socket: WebSocket) -> None:
-        await socket.accept()
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
         if not state.ready:
             await socket.close(TRY_LATER, "the server is not ready; see /readyz")
             return
@@ -42,16 +43,19 @@ def make_app(state: ServerState, parts: Sequence[Routes]) -> Starlette:
     async def openapi(request: Request) -> Response:
         return Response(description, media_type="application/json")
 
+    addresses = [_address(route, part) for part in parts for route in part.routes]
+    checked = Middleware(Authentication, access=state.access, addresses=addresses, admit=state.admit, refuse=refusal)
     return Starlette(
         routes=[
-            *(_mounted(route) for part in parts for route in part.routes),
+            *(address.route for address in addresses),
             routing.Route("/openapi.json", openapi),
             routing.WebSocketRoute(PATH, connect),
         ],
-        middleware=[Middleware(RequestIds), Middleware(Guard, local=state.local)],
+        middleware=[Middleware(RequestIds), Middleware(Guard, local=state.local), checked],
         exception_handlers={PieError: refused, HTTPException: not_found},
     )
 
 
-def _mounted(route: Route) -> routing.Route:
-    return routing.Route(route.path, route.answer, methods=[route.method])
+def _address(route: Route, part: Routes) -> Address:
+    mounted = routing.Route(route.path, route.answer, methods=[route.method])
+    return Address(mounted, route.public, part.refuse or refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, get_args
 
 import msgspec
@@ -14,9 +15,17 @@ from starlette.responses import Response
 
 from pie_core.application.application import Application
 from pie_core.application.inferlet import Inferlet
-from pie_core.errors import ArgumentError, BusyError, PieError, ResourceError
+from pie_core.errors import (
+    ArgumentError,
+    AuthenticationError,
+    BusyError,
+    CapabilityError,
+    PieError,
+    ResourceError,
+)
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Kind, discover
+from pie_core.server.access import caller_of
 from pie_core.server.routes import Route, Routes
 from pie_core.server.state import ServerState
 
@@ -35,9 +44,9 @@ class Endpoints:
         one = "/v1/inferlets/{id}"
         return Routes(
             [
-                Route("GET", "/livez", self.livez, _operation("Is the process alive?")),
-                Route("GET", "/readyz", self.readyz, _operation("Can programs be launched?", 503)),
-                Route("GET", "/metrics", self.metrics, _operation("Prometheus metrics.", content="text/plain")),
+                Route("GET", "/livez", self.livez, _operation("Is the process alive?"), public=True),
+                Route("GET", "/readyz", self.readyz, _operation("Can programs be launched?", 503), public=True),
+                Route("GET", "/metrics", self.metrics, _operation("Prometheus metrics.", 403, content="text/plain")),
                 Route("GET", "/v1/facts", self.facts, _operation("What is served, and how full its pools are.", 503)),
                 Route("GET", "/v1/plugins", self.plugins, _operation("What is installed.")),
                 Route("GET", "/v1/inferlets", self.inferlets, _operation("What runs.", 503)),
@@ -57,7 +66,9 @@ class Endpoints:
         return _json({"status": "ready", "models": list(self._state.controller.models)})
 
     async def metrics(self, request: Request) -> Response:
-        """What Prometheus scrapes, in the format that it asks for."""
+        """What Prometheus scrapes, in the format that it asks for. It tells of all users, so it is for operators."""
+        if not caller_of(request).operator:
+            raise CapabilityError("metrics tell of all users; use the key of an operator (`keys add USER --operator`)")
         encode, kind = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(self._metrics), headers={"Content-Type": kind})
 
@@ -72,8 +83,8 @@ class Endpoints:
         return _json({"plugins": facts})
 
     async def inferlets(self, request: Request) -> Response:
-        """What runs, oldest first."""
-        return _json({"inferlets": self._application.list()})
+        """What runs, oldest first: the caller's own, or all for an operator."""
+        return _json({"inferlets": self._application.list(caller_of(request).sees)})
 
     async def inferlet(self, request: Request) -> Response:
         """The facts of one."""
@@ -88,7 +99,7 @@ class Endpoints:
 
     def _find(self, request: Request) -> Inferlet:
         try:
-            return self._application.find(request.path_params["id"])
+            return self._application.find(request.path_params["id"], caller_of(request).sees)
         except ArgumentError as error:
             raise HTTPException(404, str(error)) from None
 
@@ -100,8 +111,22 @@ class Endpoints:
 async def refused(request: Request, error: Exception) -> Response:
     """A `PieError` as a response."""
     assert isinstance(error, PieError)
-    status = 429 if isinstance(error, BusyError) else 503 if isinstance(error, ResourceError) else 400
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status != 400 else None
+    return refusal(error)
+
+
+def refusal(error: PieError) -> Response:
+    """A `PieError` in the form of every error here."""
+    match error:
+        case BusyError():
+            status, headers = 429, {"Retry-After": str(math.ceil(error.retry_after_s))}
+        case ResourceError():
+            status, headers = 503, {"Retry-After": str(RETRY_AFTER_S)}
+        case AuthenticationError():
+            status, headers = 401, {"WWW-Authenticate": "Bearer"}
+        case CapabilityError():
+            status, headers = 403, {}
+        case _:
+            status, headers = 400, {}
     return error_response(status, error.code, str(error), headers)
 
 

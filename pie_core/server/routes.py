@@ -17,9 +17,10 @@ from pie_core.application.capabilities import Capabilities
 from pie_core.application.events import Event
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.program import Program
-from pie_core.errors import PluginError
+from pie_core.errors import PieError, PluginError
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Plugin, Selection, discover, load, select
+from pie_core.server.access import Caller, caller_of
 from pie_core.server.events import events_of
 from pie_core.server.state import ServerState
 
@@ -37,14 +38,20 @@ class Route:
     path: str  # as Starlette writes it, such as "/v1/things/{name}"
     answer: Callable[[Request], Awaitable[Response]]
     operation: Mapping[str, Any]
+    public: bool = False  # needs no key, and is answered for anybody; `Gate.caller` and `launch` cannot be used then
 
 
 @dataclass(frozen=True)
 class Routes:
-    """What a package adds to a server. `schemas`: the components that its operations refer to, by name."""
+    """What a package adds to a server. `schemas`: the components that its operations refer to, by name.
+
+    refuse: how a request is answered that does not get as far as its route, for it has no key (`AuthenticationError`)
+    or is one too many (`BusyError`); None: in the form of the core's own routes.
+    """
 
     routes: Sequence[Route]
     schemas: Mapping[str, Any]
+    refuse: Callable[[PieError], Response] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,15 @@ class Gate:
         """Bytes of a request that a program could take."""
         return self._state.controller.application.limits.message_bytes
 
+    def caller(self, request: Request) -> Caller:
+        """Whose request it is. What a route shows of others must be no more than the caller `sees`."""
+        return caller_of(request)
+
     async def launch(self, request: Request, program: Program, arguments: Sequence[str] = ()) -> Run:
         """Start a program as the user of a request, without any capability. Raises `PieError`."""
         self._state.check_accepting()
         application = self._state.controller.application
-        inferlet = await application.launch(program, arguments, capabilities=Capabilities())
+        inferlet = await application.launch(program, arguments, caller_of(request).user, Capabilities())
         return Run(inferlet, lambda why: application.stop(inferlet, why))
 
 

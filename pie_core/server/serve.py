@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp
 from pie_core.application.limits import Limits
 from pie_core.controller import Controller, Settings
 from pie_core.inference.backend import Progress
+from pie_core.server.access import Access
 from pie_core.server.address import is_loopback, url_of
 from pie_core.server.app import make_app
 from pie_core.server.http import Endpoints
@@ -45,11 +47,16 @@ class EmbeddedServer(uvicorn.Server):
 
 
 async def serve(
-    settings: Settings, listener: socket.socket, progress: Progress, announce: Announce, drain_s: float = 0.0
+    settings: Settings,
+    listener: socket.socket,
+    progress: Progress,
+    announce: Announce,
+    drain_s: float = 0.0,
+    access: Access | None = None,
 ) -> None:
     """Serve on a listening socket until a signal asks to end. Raises `PieError` if the model cannot be loaded.
 
-    drain_s: what runs when SIGTERM comes has so long to end by itself.
+    drain_s: what runs when SIGTERM comes has so long to end by itself. access: who may use it; None: everybody.
     """
     patience_s = 0.0
 
@@ -59,7 +66,7 @@ async def serve(
         state.closing.set()
 
     with Interruption(early_code=0) as interruption:
-        async with serving(settings, listener, progress) as state:
+        async with serving(settings, listener, progress, access) as state:
             interruption.ask = ask
             announce(url_of(listener), ", ".join(state.controller.models))
             log.info("server.ready", url=url_of(listener), models=list(state.controller.models))
@@ -71,10 +78,14 @@ async def serve(
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, listener: socket.socket, progress: Progress = lambda stage, share: None
+    settings: Settings,
+    listener: socket.socket,
+    progress: Progress = lambda stage, share: None,
+    access: Access | None = None,
 ) -> AsyncIterator[ServerState]:
     """A server whose model is loaded. It answers health checks while it loads; at the end everyone is told."""
-    state = ServerState(largest_frame(settings.limits, settings.tier == "wasm"), is_loopback(listener.getsockname()[0]))
+    local = is_loopback(listener.getsockname()[0])
+    state = ServerState(largest_frame(settings.limits, settings.tier == "wasm"), local, access)
     metrics = CollectorRegistry()
     metrics.register(CoreCollector(state))
     core = Endpoints(state, metrics).routes()
@@ -96,6 +107,7 @@ async def serving(
 
 def embed(app: ASGIApp, frame_bytes: int) -> EmbeddedServer:
     """A uvicorn server; `serve([listener])` runs it, `should_exit = True` ends it."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return EmbeddedServer(
         uvicorn.Config(
             app,
@@ -110,6 +122,11 @@ def embed(app: ASGIApp, frame_bytes: int) -> EmbeddedServer:
             timeout_graceful_shutdown=2,
         )
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A handshake that was refused with a response of its own is complete; uvicorn takes it for a mistake of ours."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def largest_frame(limits: Limits, components: bool) -> int:

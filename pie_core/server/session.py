@@ -12,15 +12,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from pie_core.application.capabilities import Capabilities
 from pie_core.application.inferlet import Inferlet
 from pie_core.application.program import Program, only_sandboxed
-from pie_core.errors import ArgumentError, PieError, ProtocolError
+from pie_core.errors import ArgumentError, AuthenticationError, PieError, ProtocolError
 from pie_core.server import protocol as p
+from pie_core.server.access import caller_of
 from pie_core.server.events import events_of
 from pie_core.server.state import ServerState
 from pie_core.version import __version__
 
 log = structlog.get_logger(__name__)
 
-GOING_AWAY, TOO_BIG, TRY_LATER = 1001, 1009, 1013
+GOING_AWAY, KEY_REFUSED, TOO_BIG, TRY_LATER = 1001, 1008, 1009, 1013
+_NOT_COUNTED = (p.Hello, p.Stop)  # so that a user over the quota can still end what runs
 
 
 class Session:
@@ -29,6 +31,7 @@ class Session:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
+        self._caller = caller_of(socket)
         self._text: bool | None = None  # the format of the first frame
         self._owned: set[Inferlet] = set()
         self._readers: set[asyncio.Task[None]] = set()
@@ -77,9 +80,13 @@ class Session:
         try:
             request = p.decode_request(frame)
             number = request.request
+            self._check(request)
             await self._answers[type(request)](request)
         except p.FrameError as error:
             await self._send(p.error_reply(error.request, error))
+        except AuthenticationError as error:
+            await self._send(p.error_reply(number, error))
+            await self._close(KEY_REFUSED, str(error))
         except PieError as error:
             await self._send(p.error_reply(number, error))
         except (WebSocketDisconnect, WebSocketDisconnected):
@@ -88,6 +95,12 @@ class Session:
             log.exception("request.crashed", request=type(request).__name__)
             failure = PieError(f"the server failed at this request, see its log: {type(error).__name__}: {error}")
             await self._send(p.error_reply(number, failure))
+
+    def _check(self, request: p.AnyRequest) -> None:
+        """Raise if the key was removed or has expired meanwhile, or if this is one request too many."""
+        self._state.access.caller(self._socket.headers)
+        if not isinstance(request, _NOT_COUNTED):
+            self._state.admit(self._caller)
 
     async def _send(self, message: p.AnyReply) -> None:
         frame = p.encode(message, bool(self._text))
@@ -151,9 +164,9 @@ class Session:
             return
         allowed = None if launch.allow is None else Capabilities.of(launch.allow.hosts, launch.allow.spawn)
         application = self._state.controller.application
-        inferlet = await application.launch(program, launch.arguments, capabilities=allowed, blobs=launch.blobs)
+        inferlet = await application.launch(program, launch.arguments, self._caller.user, allowed, launch.blobs)
         if program.wasm is not None:
-            self._state.uploaded.add(program.digest, program.wasm)
+            self._state.uploaded.add(self._caller.user, program.digest, program.wasm)
         if not launch.detach:
             self._owned.add(inferlet)
         await self._send(p.Launched(request=launch.request, id=inferlet.id))
@@ -173,11 +186,11 @@ class Session:
             raise only_sandboxed(filename)
         wasm = launch.component
         if wasm is None:
-            wasm = self._state.uploaded.get(launch.digest or "")
+            wasm = self._state.uploaded.get(self._caller.user, launch.digest or "")
         return None if wasm is None else Program(launch.name, "", filename, wasm)
 
     async def _attach(self, attach: p.Attach) -> None:
-        inferlet = self._find(attach.id)
+        inferlet = self._find(attach.id, self._caller.user)
         if inferlet.parent is not None:
             raise ArgumentError(f"inferlet {attach.id!r} is a child of {inferlet.parent.id}, which gets its texts")
         if inferlet.id in self._state.readers:
@@ -186,23 +199,23 @@ class Session:
         self._read(inferlet)
 
     async def _deliver(self, deliver: p.Deliver) -> None:
-        self._find(deliver.id).deliver(deliver.text)
+        self._find(deliver.id, self._caller.user).deliver(deliver.text)
         await self._send(p.Done(request=deliver.request))
 
     async def _deliver_blob(self, deliver: p.DeliverBlob) -> None:
-        self._find(deliver.id).deliver(deliver.data)
+        self._find(deliver.id, self._caller.user).deliver(deliver.data)
         await self._send(p.Done(request=deliver.request))
 
     async def _stop(self, stop: p.Stop) -> None:
-        self._state.controller.application.stop(self._find(stop.id), stop.why)
+        self._state.controller.application.stop(self._find(stop.id, self._caller.sees), stop.why)
         await self._send(p.Done(request=stop.request))
 
     async def _list(self, listing: p.List) -> None:
-        inferlets = [dict(facts) for facts in self._state.controller.application.list()]
+        inferlets = [dict(facts) for facts in self._state.controller.application.list(self._caller.sees)]
         await self._send(p.Listing(request=listing.request, inferlets=inferlets))
 
     async def _ping(self, ping: p.Ping) -> None:
         await self._send(p.Done(request=ping.request))
 
-    def _find(self, instance_id: str) -> Inferlet:
-        return self._state.controller.application.find(instance_id)
+    def _find(self, instance_id: str, user: str | None) -> Inferlet:
+        return self._state.controller.application.find(instance_id, user)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pie_core.application.program import Program, read_program
 from pie_core.controller import Controller
 from pie_core.errors import ProgramError, ResourceError, nearest
+from pie_core.server.access import Access, Caller
 
 _UPLOADED_BYTES = 256 << 20
 
@@ -15,8 +16,9 @@ _UPLOADED_BYTES = 256 << 20
 class ServerState:
     """Owned by `serve`; connections register in `sessions` and claim the inferlets they read in `readers`."""
 
-    def __init__(self, frame_bytes: int, local: bool) -> None:
+    def __init__(self, frame_bytes: int, local: bool, access: Access | None = None) -> None:
         self.frame_bytes = frame_bytes
+        self.access = access or Access()
         self.local = local  # nobody but this machine can connect
         self.uploaded = Uploads(_UPLOADED_BYTES)
         self.readers: set[str] = set()  # inferlets whose events a connection reads
@@ -53,6 +55,11 @@ class ServerState:
         if self.closing.is_set():
             raise ResourceError("the server shuts down and launches nothing any more")
 
+    def admit(self, caller: Caller) -> None:
+        """Count a request of a caller. Raises `BusyError` if it is one too many."""
+        if self._controller is not None:
+            self._controller.application.accounts.of(caller.user).admit_request()
+
     def installed_program(self, name: str) -> Program:
         """An installed program, read anew each time. Raises `ProgramError` naming near names."""
         programs = self.controller.programs
@@ -73,21 +80,24 @@ class ServerState:
 
 
 class Uploads:
-    """Components that clients have sent, so that they need not send them again. Those unused for longest go first."""
+    """Components that clients have sent, so that they need not send them again. Those unused for longest go first.
+
+    Each user has sent what it has sent: whether others have sent the same is none of its business.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._components: OrderedDict[str, bytes] = OrderedDict()  # by digest
+        self._components: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by user and digest
 
-    def add(self, digest: str, wasm: bytes) -> None:
+    def add(self, user: str, digest: str, wasm: bytes) -> None:
         """Keep a component, for a time."""
-        self._components[digest] = wasm
-        self._components.move_to_end(digest)
+        self._components[user, digest] = wasm
+        self._components.move_to_end((user, digest))
         while sum(map(len, self._components.values())) > self._most_bytes:
             self._components.popitem(last=False)
 
-    def get(self, digest: str) -> bytes | None:
+    def get(self, user: str, digest: str) -> bytes | None:
         """The component, if it is there."""
-        if digest in self._components:
-            self._components.move_to_end(digest)
-        return self._components.get(digest)
+        if (user, digest) in self._components:
+            self._components.move_to_end((user, digest))
+        return self._components.get((user, digest))

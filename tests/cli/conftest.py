@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from pie_core.cli import main
 
 SERVER_TESTS = Path(__file__).parent.parent / "server"
 COMMAND = [sys.executable, "-m", "pie_core.cli"]
@@ -66,6 +71,21 @@ class Commands:
             line = process.stdout.readline()
             assert line.startswith("pie-core serves fake at http"), line + process.stderr.read()
             yield process, line.split()[-1]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Iterator[Callable[..., Result]]:
+    """`invoke(*arguments, **environment)`: the command in this process, for what ends before anything is loaded."""
+    nowhere = {"XDG_CONFIG_HOME": str(tmp_path / "nowhere"), "XDG_STATE_HOME": str(tmp_path / "nowhere")}
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+
+    def run(*arguments: object, **environment: str) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments], env=nowhere | environment)
+
+    yield run
+    structlog.reset_defaults()  # a command sets up the log of its process
+    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,12 @@
 
 import inspect
 import json
-import logging
 import tomllib
 from pathlib import Path
 
 import click
 import msgspec
 import pytest
-import structlog
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,29 +24,23 @@ FAKE = ["--backend", "torch"]  # its options are read without loading it
 
 
 @pytest.fixture
-def show(tmp_path, monkeypatch):
+def show(invoke, tmp_path):
     """`show(*arguments, config, **environment)`: what `config show` says, by setting; or its error."""
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
     file = tmp_path / "config.toml"
 
     def run(*arguments, config=None, **environment):
         more = []
         if config is not None:
             file.write_text(config)
-            more = ["--config", str(file)]
-        done = CliRunner().invoke(main, ["config", "show", "--json", *more, *arguments], env=environment)
+            more = ["--config", file]
+        done = invoke("config", "show", "--json", *more, *arguments, **environment)
         if done.exit_code:
             return done.stderr
         rows = json.loads(done.stdout)
         assert len({row["setting"] for row in rows}) == len(rows)
         return {row["setting"]: (row["value"], row["origin"].replace(str(file), "FILE")) for row in rows}
 
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield run
-    structlog.reset_defaults()  # a command sets up the log of its process
-    root.handlers, root.level = handlers, level
+    return run
 
 
 # one declaration
@@ -115,11 +106,11 @@ def test_the_command_line_counts_before_the_environment_that_before_the_file_and
     shown = show(
         "--port", "3", "--limit", "wall_s=3", config=config, PIE_PORT="2", PIE_HOST="h2", PIE_LIMITS="wall_s=2 http_s=2"
     )
-    assert {name: shown[name] for name in ("port", "host", "drain", "native")} == {
+    assert {name: shown[name] for name in ("port", "host", "drain", "anonymous")} == {
         "port": (3, "command line"),
         "host": ("h2", "environment (PIE_HOST)"),
         "drain": (1.0, "FILE:3"),
-        "native": (False, "default"),
+        "anonymous": (False, "default"),
     }
     limits = {name: shown[f"limits.{name}"] for name in ("wall_s", "http_s", "cpu_s", "mail_bytes")}
     assert limits == {
@@ -134,6 +125,8 @@ EVERYTHING = """
 model = "pico"
 host = "::1"
 port = 7
+keys = "keys.json"
+anonymous = true
 trust_programs = true
 drain = 2
 backend = "torch"
@@ -144,7 +137,7 @@ prefer = ["pie-traits-text"]
 native = true
 allow_hosts = ["*.example.com"]
 allow_spawn = true
-state_dir = "state"
+state_dir = "/var/lib/pie"
 log_level = "error"
 options = { dtype = "float32", pages = 64 }
 contention_options = { idle_ms = 1.5 }
@@ -161,9 +154,10 @@ def test_everything_can_be_said_in_a_file(show, tmp_path):
     from_file = {name: value for name, (value, origin) in shown.items() if origin.startswith("FILE:")}
     unsaid = set(settings_of(serve)) - {name.partition(".")[0] for name in from_file}
     assert unsaid == {"dispatch_options"}  # `adaptive` has none
-    assert from_file["state_dir"] == str(tmp_path / "state")  # beside the file
+    assert from_file["keys"] == str(tmp_path / "keys.json")  # beside the file
+    assert from_file["state_dir"] == "/var/lib/pie"
     assert (from_file["user_quotas.a.b.requests_per_minute"], from_file["options.pages"]) == (0.5, 64)
-    assert shown["limits.max_inferlets"] == (9, "FILE:20")
+    assert shown["limits.max_inferlets"] == (9, "FILE:22")
 
 
 def test_a_file_can_be_overruled_to_no(show):
@@ -230,10 +224,9 @@ def test_a_file_that_is_named_and_cannot_be_read_is_an_error(show):
     assert "cannot be read: No such file" in show("--config", "/nonexistent.toml")
 
 
-def test_help_is_there_whatever_the_file_says(tmp_path):
+def test_help_is_there_whatever_the_file_says(invoke, tmp_path):
     (tmp_path / "config.toml").write_text("nonsense")
-    done = CliRunner().invoke(main, ["serve", "--help"], env={"PIE_CONFIG": str(tmp_path / "config.toml")})
-    assert done.exit_code == 0
+    assert invoke("serve", "--help", PIE_CONFIG=str(tmp_path / "config.toml")).exit_code == 0
 
 
 KEYS = st.text("abc", min_size=1, max_size=2)
@@ -296,3 +289,8 @@ def test_run_takes_the_settings_of_the_core_and_for_a_server_refuses_those_on_it
     assert "no pie-core server answers" in there.stderr
     refused = pie_core.run("run", "--config", file, "--server", "http://127.0.0.1:1", "-o", "pages=5", program)
     assert (refused.returncode, "--option is what the server was started with" in refused.stderr) == (2, True)
+
+
+def test_no_setting_holds_a_secret():
+    names = {p.name for c in main.commands.values() if not isinstance(c, click.Group) for p in c.params}
+    assert "api_key" in names - set(settings_of(serve))

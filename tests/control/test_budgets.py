@@ -81,7 +81,7 @@ MOVES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(MOVES)
 def test_whatever_users_do_they_are_charged_with_what_they_hold_and_never_over_the_quota(moves):
     """Four inferlets of two users; the audit counts the records that are really there."""

@@ -16,8 +16,10 @@ from websockets.asyncio.client import connect as open_socket
 
 from pie_core.application.capabilities import Capabilities
 from pie_core.application.limits import Limits
+from pie_core.application.quotas import Quotas
 from pie_core.client import Client
 from pie_core.controller import Controller, Settings, TierName
+from pie_core.server.access import Access
 from pie_core.server.address import listen, url_of
 from pie_core.server.serve import serving
 from pie_core.server.state import ServerState
@@ -102,14 +104,18 @@ async def running(
     limits: Limits | None = None,
     tier: TierName = "wasm",
     capabilities: Capabilities | None = None,
+    access: Access | None = None,
+    quotas: Quotas | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
     texts = {name: str(value) for name, value in options.items()}
     allowed = capabilities or Capabilities()
-    settings = Settings("fake", "fake", texts, limits=limits or Limits(), tier=tier, capabilities=allowed)
+    settings = Settings(
+        "fake", "fake", texts, limits=limits or Limits(), quotas=quotas or Quotas(), tier=tier, capabilities=allowed
+    )
     with listen("127.0.0.1", 0) as listener:
         url = url_of(listener)
-        async with serving(settings, listener) as state:
+        async with serving(settings, listener, access=access) as state:
             yield Running(url, state)
 
 

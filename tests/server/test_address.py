@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from pie_core.errors import ConfigError
-from pie_core.server.address import check_trust, is_loopback, listen, url_of
+from pie_core.server.address import check_anonymous, check_trust, is_loopback, listen, url_of
 
 
 def test_port_zero_takes_a_free_port_and_the_url_names_it():
@@ -41,6 +41,7 @@ def test_a_host_that_is_not_this_machine_is_an_error_that_names_it(host):
 def test_loopback_needs_no_trust(host):
     assert is_loopback(host)
     check_trust(host, trusted=False)
+    check_anonymous(host, allowed=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
@@ -49,3 +50,6 @@ def test_other_machines_are_let_in_only_on_request_and_the_error_says_why(host):
     with pytest.raises(ConfigError, match=r"anything on this machine.*--trust-programs"):
         check_trust(host, trusted=False)
     check_trust(host, trusted=True)
+    with pytest.raises(ConfigError, match=r"there are no keys.*keys add.*--anonymous"):
+        check_anonymous(host, allowed=False)
+    check_anonymous(host, allowed=True)

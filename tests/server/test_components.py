@@ -76,7 +76,7 @@ def test_a_refused_component_is_not_kept(with_server):
             for _ in range(2):
                 with pytest.raises(ProgramError, match="the program is text"):
                     await client.launch(Program("no", "", "no.wasm", b"async def main(): pass"))
-        assert server.state.uploaded.get(digest_of(b"async def main(): pass")) is None
+        assert server.state.uploaded.get("local", digest_of(b"async def main(): pass")) is None
 
     with_server(test)
 
@@ -112,9 +112,9 @@ def test_frames_are_as_large_as_components_may_be(with_server):
 def test_of_many_uploads_those_unused_for_longest_go():
     uploads = Uploads(10)
     for digest in ("a", "b"):
-        uploads.add(digest, bytes(4))
-    assert uploads.get("a") == bytes(4)
-    uploads.add("c", bytes(4))
-    assert [uploads.get(digest) is not None for digest in "abc"] == [True, False, True]
-    uploads.add("d", bytes(11))
-    assert [uploads.get(digest) is not None for digest in "acd"] == [False, False, False]
+        uploads.add("local", digest, bytes(4))
+    assert uploads.get("local", "a") == bytes(4)
+    uploads.add("local", "c", bytes(4))
+    assert [uploads.get("local", digest) is not None for digest in "abc"] == [True, False, True]
+    uploads.add("local", "d", bytes(11))
+    assert [uploads.get("local", digest) is not None for digest in "acd"] == [False, False, False]

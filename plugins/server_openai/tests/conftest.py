@@ -18,8 +18,10 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
+from pie_core.application.quotas import Quotas
 from pie_core.controller import Settings, find_model
 from pie_core.plugins import Selection
+from pie_core.server.access import Access
 from pie_core.server.address import listen, url_of
 from pie_core.server.serve import serving
 from pie_core.server.state import ServerState
@@ -89,15 +91,20 @@ class Served:
 
 @contextmanager
 def served(
-    model: str = "pico", backend: str = "torch", options: dict[str, str] = OPTIONS, limits: Limits | None = None
+    model: str = "pico",
+    backend: str = "torch",
+    options: dict[str, str] = OPTIONS,
+    limits: Limits | None = None,
+    quotas: Quotas | None = None,
+    access: Access | None = None,
 ) -> Iterator[Served]:
     """A server until the end of the block."""
     ready, over, box = threading.Event(), threading.Event(), list[Served]()
-    given = Settings(model, backend, options, limits=limits or Limits())
+    given = Settings(model, backend, options, limits=limits or Limits(), quotas=quotas or Quotas())
 
     async def serve() -> None:
         with listen("127.0.0.1", 0) as listener:
-            async with serving(given, listener) as state:
+            async with serving(given, listener, access=access) as state:
                 box.append(Served(url_of(listener), state, asyncio.get_running_loop()))
                 ready.set()
                 await asyncio.to_thread(over.wait)
@@ -119,18 +126,18 @@ def served(
 
 
 @contextmanager
-def _fake_served(limits: Limits | None = None) -> Iterator[Served]:
+def _fake_served(limits: Limits | None = None, **more: Any) -> Iterator[Served]:
     """The package is there as long as it is looked for, and no longer: other tests have such a backend of their own."""
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(Path(__file__).parents[3] / "tests" / "server" / "installed"))
-            running = stack.enter_context(served("fake", "fake", {"pages": "4096", "embeds": "4096"}, limits))
+            running = stack.enter_context(served("fake", "fake", {"pages": "4096", "embeds": "4096"}, limits, **more))
         yield running
 
 
 @pytest.fixture(scope="session")
 def fake_served() -> Callable[..., AbstractContextManager[Served]]:
-    """`with fake_served(limits) as server`: the model is a `FakeBackend`."""
+    """`with fake_served(limits, quotas=..., access=...) as server`: the model is a `FakeBackend`."""
     return _fake_served
 
 

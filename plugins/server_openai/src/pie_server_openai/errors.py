@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import msgspec
@@ -9,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pie_core.application.events import Ended
-from pie_core.errors import ArgumentError, BusyError, PieError, ResourceError, TerminatedError
+from pie_core.errors import ArgumentError, AuthenticationError, BusyError, PieError, ResourceError, TerminatedError
 from pie_server_openai.responses import ErrorAnswer, ErrorBody
 
 INVALID, NOT_FOUND, BUSY, SERVER = "invalid_request_error", "not_found_error", "rate_limit_error", "server_error"
-TOO_LARGE = 413
+NO_KEY, TOO_LARGE = 401, 413
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`")
 
 
@@ -21,15 +22,24 @@ class RequestError(Exception):
     """To be told to the client."""
 
     def __init__(
-        self, message: str, status: int = 400, kind: str = INVALID, param: str | None = None, code: str | None = None
+        self,
+        message: str,
+        status: int = 400,
+        kind: str = INVALID,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float = 1.0,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
         self.answer = ErrorAnswer(ErrorBody(message, kind, param, code))
 
     def response(self) -> Response:
         """As long as nothing else was said."""
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
+        headers = {"Retry-After": str(math.ceil(self.retry_after_s))} if self.status in (429, 503) else {}
+        if self.status == NO_KEY:
+            headers["WWW-Authenticate"] = "Bearer"
         if self.status == TOO_LARGE:
             headers["Connection"] = "close"  # nobody reads the rest
         return Response(msgspec.json.encode(self.answer), self.status, headers, "application/json")
@@ -39,12 +49,19 @@ def of_error(error: PieError) -> RequestError:
     """What the core says, to a client."""
     match error:
         case BusyError():
-            return RequestError(str(error), 429, BUSY, code=error.code)
+            return RequestError(str(error), 429, BUSY, code=error.code, retry_after_s=error.retry_after_s)
+        case AuthenticationError():
+            return RequestError(str(error), NO_KEY, code="invalid_api_key")  # as OpenAI has it
         case ArgumentError():
             return RequestError(str(error), code=error.code)
         case ResourceError() | TerminatedError():
             return RequestError(str(error), 503, SERVER, code=error.code)
     return RequestError(str(error), 500, SERVER, code=error.code)
+
+
+def refuse(error: PieError) -> Response:
+    """What the core says of a request that gets no further, in OpenAI's form."""
+    return of_error(error).response()
 
 
 def of_end(ended: Ended) -> RequestError:
@@ -57,6 +74,8 @@ def of_end(ended: Ended) -> RequestError:
 
 def of_refusal(code: str, text: str) -> RequestError:
     """What the program says of a request that it could not answer."""
+    if code == "busy":
+        return RequestError(text, 429, BUSY, code=code)
     if code in ("resource", "terminated"):
         return RequestError(text, 503, SERVER, code=code)
     return RequestError(text, 500, SERVER, code=code) if code == "device" else RequestError(text, code=code)

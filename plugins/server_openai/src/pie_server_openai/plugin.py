@@ -13,6 +13,7 @@ from pie_core.application.program import read_program
 from pie_core.server.routes import Gate, Route, Routes, RoutesSpec
 from pie_server_openai import requests as r
 from pie_server_openai import responses as o
+from pie_server_openai.errors import refuse
 from pie_server_openai.service import Service
 
 PROGRAM = Path(__file__).parent / "inferlets" / "completion.py"
@@ -37,7 +38,7 @@ def build(gate: Gate) -> Routes:
         Route("GET", "/v1/models", service.models, operation("Which models are served.", models_out)),
         Route("GET", "/v1/models/{model:path}", service.model, operation("One of them.", model_out)),
     ]
-    return Routes(routes, schemas)
+    return Routes(routes, schemas, refuse)
 
 
 class _Describing:
