@@ -184,10 +184,12 @@ async def load_model(
         backend,
         realization,
         make_device,
-        Environment(time.monotonic, loop.call_soon, evicted, loop.call_later, observer),
+        Environment(time.monotonic, loop.call_soon, evicted, loop.call_later),
         dispatch,
         contention,
     )
+    if observer is not None:
+        loaded.layer.observers.add(observer)
     log.info(
         "model.ready",
         model=model.name,

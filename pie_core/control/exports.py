@@ -72,6 +72,11 @@ class Exports:
             del self._by_user[user], self._pages[user]
         return export
 
+    def __iter__(self) -> Iterator[tuple[str, Export]]:
+        for user, exports in self._by_user.items():
+            for export in exports.values():
+                yield user, export
+
     def of(self, user: str) -> list[Export]:
         """A user's exports, oldest first."""
         return list(self._by_user.get(user, {}).values())

@@ -27,7 +27,7 @@ class HostWork:
         device: Device,
         refuse: Callable[[Submission], bool],
         done: Callable[[Submission, Any, PieError | None], None],
-        begun: Callable[[Submission], None] | None = None,
+        begun: Callable[[Submission], None],
     ) -> None:
         self._device = device
         self._refuse = refuse
@@ -52,8 +52,7 @@ class HostWork:
         self._starting = True
         while len(self._at_work) < WORKERS and (submission := self._next()) is not None:
             self._at_work.add(submission.queue.space)
-            if self._begun is not None:
-                self._begun(submission)
+            self._begun(submission)
             self._device.work(submission.command, partial(self._finished, submission))
         self._starting = False
 

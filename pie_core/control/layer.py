@@ -18,7 +18,7 @@ from pie_core.control.exports import ExportLimits
 from pie_core.control.hazards import link, unblock, wanted_by_others
 from pie_core.control.host_work import HostWork
 from pie_core.control.memory import Memory
-from pie_core.control.observer import Observer
+from pie_core.control.observer import Observers
 from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
 from pie_core.control.queue import Queue
@@ -49,14 +49,13 @@ class Environment:
 
     `now` gives seconds; `soon` runs a function after everything that is ready to run now (`loop.call_soon`);
     `evicted` is told of an inferlet that was ended, after its resources were taken; `later` runs a function after so
-    many seconds (`loop.call_later`); `observer` is told of commands and waves, if there is one.
+    many seconds (`loop.call_later`).
     """
 
     now: Callable[[], float]
     soon: Soon
     evicted: Callable[[Space, TerminatedError], None]
     later: Callable[[float, Callable[[], None]], object]
-    observer: Observer | None = None
 
 
 class ControlLayer:
@@ -77,6 +76,7 @@ class ControlLayer:
     ) -> None:
         self.model = model
         self.statistics = Statistics()
+        self.observers = Observers()
         self.spaces: dict[str, Space] = {}
         self.budgets: dict[str, Budget] = {}  # by user
         self._binders = {name: Binder(call) for name, call in calls.items()}
@@ -84,7 +84,6 @@ class ControlLayer:
         self._device = device
         self._batch_limit = batch_limit
         self._environment = environment
-        self._observer = observer = environment.observer
         self._dispatch_policy = dispatch
         self._in_flight: deque[Wave[Any]] = deque()  # in the order of their launches
         self._poison = Poison(self._in_flight)
@@ -101,8 +100,7 @@ class ControlLayer:
             self._drop_unwanted,
         )
         self._backlog = Backlog()
-        begun = None if observer is None else observer.begun
-        self._host_work = HostWork(device, self._refuse, self._worked, begun)
+        self._host_work = HostWork(device, self._refuse, self._worked, self.observers.begun)
         self._running = 0  # commands that run in steps
         self._unstaged = 0  # commands that wait and whose part on the host has failed
         self._last_handle = 0
@@ -144,6 +142,7 @@ class ControlLayer:
         budget.most = user_quota or {}
         space = Space(self, owner, user, next(self._arrivals), quota or {}, limits, budget, self._environment.now())
         self.spaces[owner] = space
+        self.observers.opened(space)
         return space
 
     def close(self, space: Space, why: TerminatedError | None = None) -> None:
@@ -189,8 +188,8 @@ class ControlLayer:
         link(submission)
         queue.enter(submission)
         self._enqueued += 1
-        if self._observer is not None:
-            self._observer.enqueued(submission)
+        if self.observers:
+            self.observers.enqueued(submission)
         if command.staged:
             self._host_work.add(Staging(submission))
         space.active_at = submission.enqueued_at
@@ -310,8 +309,7 @@ class ControlLayer:
             wave.chained = bool(self._in_flight)
             self._in_flight.append(wave)
             self.statistics.launched(wave)
-            if self._observer is not None:
-                self._observer.launched(wave)
+            self.observers.launched(wave)
             self._device.launch(wave, self._completed, self._concluded)
         if refuse is not None:
             self.memory.grant()  # what was skipped uses nothing any more
@@ -322,8 +320,7 @@ class ControlLayer:
         wave = self._in_flight.popleft()
         self._enqueued_at_last_look = -1  # those about to be woken get one more turn before the next wave
         self.statistics.completed(wave, self._environment.now())
-        if self._observer is not None:
-            self._observer.completed(wave)
+        self.observers.completed(wave)
         for batch in wave.batches:
             self._complete(batch)
         self.memory.grant()
@@ -348,6 +345,7 @@ class ControlLayer:
         for submission, result, error in ended:
             self._conclude(submission, result, error)
             self.statistics.concluded(submission)
+            self.observers.concluded(submission)
         self._awaited = self._running > 0
         self.memory.grant()
         self._look()
@@ -407,8 +405,8 @@ class ControlLayer:
             self._running -= submission.running
             submission.running = False
             submission.command.conclude(result)
-        if self._observer is not None:
-            self._observer.settled(submission)
+        if self.observers:
+            self.observers.settled(submission)
         self.memory.settle(submission)
 
     def _refuse(self, submission: Submission) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.exports import Export, Exports
@@ -135,6 +135,10 @@ class Memory:
         self.expire()
         now = self._now()
         return [(export, now - export.exported_at) for export in self._exports.of(user)]
+
+    def published(self) -> Iterable[tuple[str, Export]]:
+        """What all users have published, with whose it is."""
+        return self._exports
 
     def release(self, user: str, name: str) -> None:
         """See `Space.release`."""

@@ -1,36 +1,99 @@
-"""Who wants to hear what becomes of every command and every wave."""
+"""Looking at a control layer while it works. Nothing is told, and nothing is kept, while nobody looks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from pie_core.control.submission import Submission
-    from pie_core.inference.wave import Wave
+import structlog
+
+from pie_core.control.space import Space
+from pie_core.control.submission import Submission
+from pie_core.inference.wave import Wave
+
+log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
-    """Told by a control layer, on the control thread, while it works: it must be quick, raise nothing, change nothing.
+class Observer:
+    """What `ControlLayer.observe` takes; override what is of interest.
 
-    A layer without one tests an attribute where it would tell it; nothing is made or kept for it.
+    Called from the control thread, on its hot path: be quick, change nothing. One that raises is not called any more.
     """
 
+    def opened(self, space: Space) -> None:
+        """An inferlet has an address space."""
+
     def enqueued(self, submission: Submission) -> None:
-        """A command was accepted."""
-        ...
+        """A command was enqueued; its planned fields are filled in."""
 
     def begun(self, submission: Submission) -> None:
         """A command of the host, or a `Staging`, was handed to a thread."""
-        ...
 
     def launched(self, wave: Wave[Any]) -> None:
-        """A wave is on its way: `Submission`s that were enqueued before, and `Transfer`s, which never are."""
-        ...
+        """A wave is on its way; its entries are submissions that were enqueued before, and transfers, which never are."""
 
     def completed(self, wave: Wave[Any]) -> None:
-        """The device is done with a wave, in the order of their launches. Its commands are settled after this."""
-        ...
+        """The device is done with a wave, in the order of their launches; those of its commands that run in steps have
+        only begun. The others are settled after this."""
 
     def settled(self, submission: Submission) -> None:
         """A command that was enqueued is done, well or badly (`error`), whether it was ever launched or not."""
-        ...
+
+    def concluded(self, submission: Submission) -> None:
+        """A command that ran in steps has ended."""
+
+
+class Observers(Observer):
+    """Those of one layer, as one."""
+
+    def __init__(self) -> None:
+        self._all: list[Observer] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, observer: Observer) -> None:
+        """Tell it from now on. Idempotent."""
+        if observer not in self._all:
+            self._all.append(observer)
+
+    def remove(self, observer: Observer) -> None:
+        """Tell it nothing more. Idempotent."""
+        if observer in self._all:
+            self._all.remove(observer)
+
+    def opened(self, space: Space) -> None:
+        """See `Observer.opened`."""
+        self._tell(lambda observer: observer.opened(space))
+
+    def enqueued(self, submission: Submission) -> None:
+        """See `Observer.enqueued`."""
+        self._tell(lambda observer: observer.enqueued(submission))
+
+    def begun(self, submission: Submission) -> None:
+        """See `Observer.begun`."""
+        self._tell(lambda observer: observer.begun(submission))
+
+    def launched(self, wave: Wave[Any]) -> None:
+        """See `Observer.launched`."""
+        self._tell(lambda observer: observer.launched(wave))
+
+    def completed(self, wave: Wave[Any]) -> None:
+        """See `Observer.completed`."""
+        self._tell(lambda observer: observer.completed(wave))
+
+    def settled(self, submission: Submission) -> None:
+        """See `Observer.settled`."""
+        self._tell(lambda observer: observer.settled(submission))
+
+    def concluded(self, submission: Submission) -> None:
+        """See `Observer.concluded`."""
+        self._tell(lambda observer: observer.concluded(submission))
+
+    def _tell(self, say: Callable[[Observer], None]) -> None:
+        for observer in tuple(self._all):
+            try:
+                say(observer)
+            except Exception:  # a mistake of who looks must not touch what it looks at
+                log.exception("observer.failed", observer=type(observer).__name__)
+                self.remove(observer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -63,7 +64,7 @@ class RoutesSpec:
 
 
 class Gate:
-    """What routes may do: launch inferlets as the user of a request, and add metrics to those of the server."""
+    """What routes may do: launch inferlets as the user of a request, see what that user may, and add metrics."""
 
     def __init__(self, state: ServerState, metrics: CollectorRegistry) -> None:
         self._state = state
@@ -79,9 +80,18 @@ class Gate:
         """Bytes of a request that a program could take."""
         return self._state.controller.application.limits.message_bytes
 
+    @property
+    def programs(self) -> Mapping[str, Path]:
+        """The installed programs, by name. Raises `ResourceError` while the model loads."""
+        return self._state.controller.programs
+
     def caller(self, request: Request) -> Caller:
         """Whose request it is. What a route shows of others must be no more than the caller `sees`."""
         return caller_of(request)
+
+    def inferlets(self, request: Request) -> Sequence[Mapping[str, Any]]:
+        """Facts about what runs, and what waits in line, as far as a request may be told of it; oldest first."""
+        return self._state.controller.application.list(caller_of(request).sees)
 
     async def launch(self, request: Request, program: Program, arguments: Sequence[str] = ()) -> Run:
         """Start a program as the user of a request, without any capability. Raises `PieError`."""

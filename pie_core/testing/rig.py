@@ -106,10 +106,12 @@ def make_rig(
         realization.answers,
         device,
         backend.batch_limit,
-        Environment(loop.now, loop.soon, evicted, loop.later, observer),
+        Environment(loop.now, loop.soon, evicted, loop.later),
         dispatch or Adaptive(),
         contention or FcfsKill(),
         backend.swapper,
     )
+    if observer is not None:
+        layer.observers.add(observer)
     rig = Rig(backend, loop, device, layer)
     return rig

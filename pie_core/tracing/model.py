@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pie_core.command import Place
+from pie_core.control.observer import Observer
 from pie_core.control.queue import Queue
 from pie_core.control.submission import Submission
 from pie_core.control.swapping import Transfer
@@ -40,7 +41,7 @@ class _Part:
     args: dict[str, Any]
 
 
-class ModelRecorder:
+class ModelRecorder(Observer):
     """The `Observer` of a control layer; and `ran` for `inference/watching.py`."""
 
     def __init__(

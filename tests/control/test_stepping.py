@@ -17,6 +17,7 @@ from pie_core import (
     Trait,
     Writes,
 )
+from pie_core.control.observer import Observer
 from pie_core.plugins import Selection
 from pie_core.registry import Registry, load_registry, realize
 from pie_core.testing import FakeBackend, fake_handlers
@@ -112,6 +113,20 @@ def test_a_wave_runs_between_two_steps(rig):
     assert not counting.done
     rig.loop.run()
     assert counting.result() == "from 600"
+
+
+def test_who_observes_is_told_when_each_has_ended_and_how(rig):
+    class Ends(Observer):
+        def concluded(self, submission):
+            ended.append((submission.command.down, submission.ticket.value, submission.error is None))
+
+    ended = []
+    rig.layer.observers.add(Ends())
+    p = rig.open()
+    for down in (5, 2, 15):
+        start(p, down)
+    rig.loop.run()
+    assert ended == [(2, "from 2", True), (15, None, False), (5, "from 5", True)]
 
 
 def test_what_waits_for_it_waits_until_it_is_done(rig):

@@ -18,11 +18,13 @@ def build(gate):
     async def greet(request):
         await request.body()
         run = await gate.launch(request, PROGRAM, [request.path_params["name"]])
+        running = [dict(facts) for facts in gate.inferlets(request)]
         try:
             said = await attended(request, collect(run))
         finally:
             run.stop()
-        return JSONResponse({"said": said, "models": list(gate.models)})
+        shown = {"running": running, "models": list(gate.models), "programs": list(gate.programs)}
+        return JSONResponse({"said": said, **shown})
     async def collect(run):
         return [event.value async for event in run.events() if isinstance(event, Ended)]
     route = Route("POST", "/v1/{name}/greeting", greet, {"summary": "Greet."})
@@ -56,7 +58,9 @@ def test_a_strangers_route_is_mounted_described_and_runs_inferlets(with_server, 
     async def test(server):
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
             answer = (await http.post("/v1/Ann/greeting", content=b"")).json()
-            assert answer == {"said": ["hello Ann"], "models": ["fake"]}
+            running = answer.pop("running")
+            assert answer == {"said": ["hello Ann"], "models": ["fake"], "programs": list(server.controller.programs)}
+            assert [(facts["program"], facts["status"]) for facts in running] == [("greet", "running")]
             assert (await http.get("/v1/Ann/greeting")).status_code == 405
             described = (await http.get("/openapi.json")).json()
         operation = described["paths"]["/v1/{name}/greeting"]["post"]

@@ -86,7 +86,6 @@ class Run:
         failing = {"swap_out": world.swap_out_fails, "swap_in": world.swap_in_fails}
         workshop = Workshop(backend, realization.routes, failing)
         contention = WatchedContention(installed.make_contention(world.contention), watch.complain)
-        observer = None if observe is None else observe(loop.time, realization.traits.values())
         assert backend.swapper is not None
         moves = Moves(backend.swapper, contention.host_bytes, workshop.failed, watch.complain)
         ledger = watch.ledger = Ledger(workshop, backend.batch_limit, moves, watch.complain, watch.lost)
@@ -97,10 +96,12 @@ class Run:
             lambda _: SimulatedDevice(
                 workshop, realization.rides, ledger, loop, draw, world.wave_s, world.swap_s, watch.told, watch.tell
             ),
-            Environment(loop.time, watch.soon, self._evicted, watch.later, observer),
+            Environment(loop.time, watch.soon, self._evicted, watch.later),
             dispatch,
             contention,
         )
+        if observe is not None:
+            model.layer.observers.add(observe(loop.time, realization.traits.values()))
         watch.attach(model.layer, dispatch, contention)
         return model
 
