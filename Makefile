@@ -9,7 +9,7 @@ FIRST  ?= 0
 SEEDS  ?= 1000
 PROCESSES ?= 1
 
-.PHONY: run test check lint types bench bench-techniques reference wheels simulate simulate-planted clean train-model evaluate-model
+.PHONY: run test check lint types bench bench-techniques reference pictures wheels simulate simulate-planted clean train-model evaluate-model
 
 run: $(STAMP)  ## ask the bundled model for a capital
 	$(BIN)/pie-core run inferlets/text_completion.py -- --prompt "The capital of France is"
@@ -25,6 +25,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+pictures: $(STAMP)  ## of the web page, in docs/pictures; needs chromium
+	OMP_NUM_THREADS=1 $(BIN)/python docs/pictures/page.py
 
 bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
 	$(BIN)/python benchmarks/decode.py
