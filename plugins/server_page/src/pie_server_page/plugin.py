@@ -35,8 +35,8 @@ def build(gate: Gate) -> Routes:
     page: dict[str, Any] = {"text/html": {}}
     files: dict[str, Any] = {kind: {} for kind in ("text/css", "text/javascript", "image/svg+xml", "text/html")}
     routes = [
-        Route("GET", "/", service.index, _operation("The page.", page, 304)),
-        Route("GET", "/page/files/{name}", service.file, _operation("A file of the page.", files, 304, 404)),
+        Route("GET", "/", service.index, _operation("The page.", page, 304), public=True),
+        Route("GET", "/page/files/{name}", service.file, _operation("A file of the page.", files, 304, 404), public=True),
         Route("GET", "/page/programs", service.programs, _operation("The installed programs.", _json(programs), 503)),
         Route("GET", "/page/programs/{name}", service.program, _operation("One.", _json(program), 400, 404, 503)),
         Route(
