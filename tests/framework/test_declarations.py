@@ -288,3 +288,26 @@ def test_of_the_commands_of_the_device_those_that_run_in_steps_may_write_what_li
     with pytest.raises(DeclarationError, match="noted runs on the device and writes a ledger"):
         Trait("noting", "1.0", "Note.", (Noted,), resources=(Ledger,))
     assert Trait("noting", "1.0", "Note.", (NoteOn,), resources=(Ledger,)).calls == (NoteOn,)
+
+
+class Base(Command):
+    """Count."""
+
+    count: U32
+    plan: Planned[int] = 0
+
+
+class Further(Base):
+    """Count on."""
+
+    more: U32 = 5
+    name_of_it: str = "x"
+
+
+def test_a_command_may_extend_another_one_whose_planned_fields_then_stand_between():
+    bound = [Binder(Further).bind(None, arguments) for arguments in ([1], [1, 2], [1, 2, "y"])]
+    assert [(each.count, each.plan, each.more, each.name_of_it) for each in bound] == [
+        (1, 0, 5, "x"),
+        (1, 0, 2, "x"),
+        (1, 0, 2, "y"),
+    ]

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from pie_backend_torch.building import Span, live_slots, run_pass
+from pie_backend_torch.kernels import Flavour
 from pie_traits_text.forward import Forward
 
 from .conftest import ROUNDING, VOCAB, Driver
@@ -192,3 +194,38 @@ def test_output_embeds_can_be_fed_back(driver: Driver, reference: Any) -> None:
         state = model.get_decoder()(inputs_embeds=words, use_cache=False).last_hidden_state[:, -1:]
         theirs = model(inputs_embeds=torch.cat([words, state], 1), use_cache=False).logits[0, -1:]
     assert close(driver.logits(call), theirs)
+
+
+def test_who_looks_on_gets_each_layers_queries_and_changes_nothing(driver: Driver) -> None:
+    tokens, pool = random_tokens(13), driver.backend.pool
+    pages = prefilled(driver, tokens[:7], 6)
+    first = driver.forward(tokens[7:], range(7, 13), pages, pages)
+    alone = driver.forward(tokens[:3], range(3), [], driver.pages_for(3))
+    driver.run(first, alone)
+    plain = [driver.hidden(command) for command in (first, alone)]
+    asked: list[tuple[int, torch.Tensor, Flavour]] = []
+    keys: list[torch.Tensor] = []
+
+    def watch(layer: int, query: torch.Tensor, flavour: Flavour) -> None:
+        asked.append((layer, query.clone(), flavour))
+        keys.append(pool.keys[layer].clone())
+
+    again = prefilled(driver, tokens[:7], 6)
+    batch = [
+        driver.forward(tokens[7:], range(7, 13), again, again),
+        driver.forward(tokens[:3], range(3), [], driver.pages_for(3)),
+    ]
+    for command in batch:
+        command.prepare(driver.backend.info)
+    spans = run_pass(driver.backend, batch, watch)
+    assert all(torch.equal(driver.hidden(command), before) for command, before in zip(batch, plain, strict=True))
+    assert [layer for layer, _, _ in asked] == list(range(len(pool.keys)))
+    for (layer, query, _), held in zip(asked, keys, strict=True):
+        slots = [slot for span in spans for slot in _slots(span, pool.page_size)]
+        assert torch.equal(held[slots], pool.keys[layer][slots])  # complete before the layer attends
+        assert query.shape[0] >= 9 and query.shape[2] == held.shape[2]
+
+
+def _slots(span: Span, page_size: int) -> list[int]:
+    context, _ = live_slots([span], page_size)
+    return [*context.tolist(), *span.slots]

@@ -1,12 +1,13 @@
-"""What another package builds a backend of: the public part of this one, with `kernels`, `options` and `plugin`."""
+"""What other packages build backends and handlers of: the public part, with `kernels`, `options` and `plugin`."""
 
 from pie_backend_torch.ahead.drawing import LISTED, How, uniform
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.handlers.forward import run_pass
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear
 from pie_backend_torch.load import load_backend
 from pie_backend_torch.pool import KvPool, LayerShape
-from pie_backend_torch.step import Ints, Span, Step, build_step
+from pie_backend_torch.step import Ints, Span, Step, build_step, live_slots
 from pie_backend_torch.torch_kernels import TorchKernels
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "TorchBackend",
     "TorchKernels",
     "build_step",
+    "live_slots",
     "load_backend",
+    "run_pass",
     "uniform",
 ]

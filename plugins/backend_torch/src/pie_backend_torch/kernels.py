@@ -87,6 +87,16 @@ class AttentionPlan(Protocol):
         """
 
 
+class Watch(Protocol):
+    """Looks on while a pass attends (`building.run_pass`), for traits that tell of it."""
+
+    def __call__(self, layer: int, query: Tensor, flavour: Flavour) -> None:
+        """Called for every layer before it attends, with the `query` and `flavour` of `AttentionPlan.attend`.
+
+        The pool holds keys and values of the new tokens too. It may launch work of its own, and must change nothing.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Turning:
     """What is done to a layer's queries and keys before they attend: norms of single heads, then rotary positions."""

@@ -9,7 +9,9 @@ import torch
 from pie_traits_text.forward import Forward, ForwardWithAdapter
 
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.kernels import Watch
 from pie_backend_torch.step import Bools, Ints, Span, build_step
+from pie_backend_torch.watching import WatchedPlan
 
 
 class ForwardHandler:
@@ -21,36 +23,8 @@ class ForwardHandler:
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
 
-    @torch.inference_mode()
     def forward(self, batch: Sequence[Forward | ForwardWithAdapter]) -> None:
-        decoder, pool, embeds = self._backend.decoder, self._backend.pool, self._backend.embeds
-        size = pool.page_size
-        spans: list[Span] = []
-        read: list[int] = []
-        written: list[int] = []
-        rows: list[int] = []
-        adapted: dict[str, list[int]] = {}
-        for command in batch:
-            spans.append(span_of(command, size))
-            read += [embed.index for embed in command.iemb]
-            written += [embed.index for embed in command.oemb]
-            rows += range(len(read) - len(command.oemb), len(read))
-            if command.adapter is not None:
-                adapted.setdefault(command.adapter, []).extend(range(len(read) - len(command.iemb), len(read)))
-        places = self._backend.places
-        attention, indices = decoder.kernels.attention, (read, written, rows)
-        step = build_step(attention, spans, size, decoder.device, indices, ordered=places is not None)
-        source, target, out = step.extra
-        if places is not None:
-            step.orders = places.orders.index_select(0, source)
-            step.axes = None if places.axes is None else places.axes.index_select(0, source)
-        step.place(pool)
-        with self._backend.selection.of(adapted):
-            hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
-        if written:
-            embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
-            if places is not None:
-                places.put_text(target, step.positions.index_select(0, out) + 1)
+        run_pass(self._backend, batch)
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
@@ -61,6 +35,50 @@ class ForwardHandler:
         decoder = self._backend.decoder
         wanted = decoder.device.type == "cuda" or decoder.kernels.attention.capturable
         return StepsAhead(self._backend) if wanted else None
+
+
+@torch.inference_mode()
+def run_pass(
+    backend: TorchBackend, batch: Sequence[Forward | ForwardWithAdapter], watch: Watch | None = None
+) -> Sequence[Span]:
+    """Run planned commands as one pass over the model, on the device thread; what each of them was, in physical terms.
+
+    The rows of a pass are the tokens of its commands, command after command. A trait of another package that runs the
+    model, too, declares its command as a subclass of `Forward` and passes it here.
+
+    watch: told of each layer's queries; the spans say which tokens of the pool they look at.
+    """
+    decoder, pool, embeds = backend.decoder, backend.pool, backend.embeds
+    size = pool.page_size
+    spans: list[Span] = []
+    read: list[int] = []
+    written: list[int] = []
+    rows: list[int] = []
+    adapted: dict[str, list[int]] = {}
+    for command in batch:
+        spans.append(span_of(command, size))
+        read += [embed.index for embed in command.iemb]
+        written += [embed.index for embed in command.oemb]
+        rows += range(len(read) - len(command.oemb), len(read))
+        if command.adapter is not None:
+            adapted.setdefault(command.adapter, []).extend(range(len(read) - len(command.iemb), len(read)))
+    places = backend.places
+    attention, indices = decoder.kernels.attention, (read, written, rows)
+    step = build_step(attention, spans, size, decoder.device, indices, ordered=places is not None)
+    source, target, out = step.extra
+    if places is not None:
+        step.orders = places.orders.index_select(0, source)
+        step.axes = None if places.axes is None else places.axes.index_select(0, source)
+    step.place(pool)
+    if watch is not None:
+        step.plan = WatchedPlan(step.plan, watch)
+    with backend.selection.of(adapted):
+        hidden = decoder.hidden(embeds.index_select(0, source), step, pool)
+    if written:
+        embeds.index_copy_(0, target, hidden if len(rows) == step.count else hidden.index_select(0, out))
+        if places is not None:
+            places.put_text(target, step.positions.index_select(0, out) + 1)
+    return spans
 
 
 def span_of(command: Forward | ForwardWithAdapter, size: int) -> Span:
