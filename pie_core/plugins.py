@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from pie_core.errors import PluginError, nearest
 from pie_core.hookspecs import PROJECT, Hooks
+from pie_core.version import API_VERSION, __version__
 
 Kind = Literal[
     "traits",
@@ -45,6 +46,12 @@ HOOKS: dict[Kind, str] = {
 }
 
 
+API_GROUP = f"{PROJECT}.api"
+"""A package says here which numbers of the plugin interface it was written for: they are the names in this group."""
+
+UNSAID = ("1",)  # what a package was written for that does not say
+
+
 @dataclass(frozen=True)
 class Plugin:
     """One entry point, as the metadata tells it; nothing was imported."""
@@ -55,9 +62,21 @@ class Plugin:
     version: str
     target: str
     entry_point: metadata.EntryPoint = field(repr=False, compare=False)
+    api: tuple[str, ...] = UNSAID
 
     def __str__(self) -> str:
         return f"{self.kind} plugin {self.name!r} of package {self.package} {self.version}"
+
+    @property
+    def misfit(self) -> str | None:
+        """Why it cannot be used by this pie-core, if it was written for another one."""
+        if str(API_VERSION) in self.api:
+            return None
+        return (
+            f"{self} was written for plugin interface {' or '.join(self.api)}, and pie-core {__version__} has "
+            f"{API_VERSION}. Install versions that fit (pip install --upgrade pie-core {self.package}) or leave it out "
+            f"(--without {self.kind}.{self.name})"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ def discover(kind: Kind) -> list[Plugin]:
     found: dict[tuple[str, str], Plugin] = {}
     for dist in metadata.distributions():
         for point in dist.entry_points.select(group=group(kind)):
-            plugin = Plugin(kind, point.name, dist.name, dist.version, point.value, point)
+            plugin = Plugin(kind, point.name, dist.name, dist.version, point.value, point, _api_of(dist))
             found.setdefault((plugin.name, plugin.package), plugin)  # the first on the path is the one imported
     return [found[key] for key in sorted(found)]
 
@@ -105,6 +124,8 @@ def select_named(kind: Kind, name: str, selection: Selection) -> Plugin:
 
 def load(plugin: Plugin) -> Any:
     """Import a plugin and return what its hook registers. Any failure is a `PluginError` with the cause behind it."""
+    if plugin.misfit is not None:
+        raise PluginError(plugin.misfit)
     try:
         module = plugin.entry_point.load()
     except (Exception, SystemExit) as error:
@@ -128,11 +149,22 @@ def install_hint(kind: Kind, name: str | None = None) -> str:
     return f"Packages of this kind are usually named pie-{kind.removesuffix('s')}-{name.replace('_', '-')}"
 
 
-def _prefer(rival: Plugin, plugin: Plugin, prefer: Iterable[str]) -> Plugin:
+def preferred(rivals: Sequence[Plugin], prefer: Iterable[str]) -> Plugin | None:
+    """That of the package which is preferred most, if any of them is."""
     for package in prefer:
-        for candidate in (rival, plugin):
+        for candidate in rivals:
             if canonicalize_name(candidate.package) == canonicalize_name(package):
                 return candidate
+    return None
+
+
+def _api_of(dist: metadata.Distribution) -> tuple[str, ...]:
+    return tuple(sorted({point.name for point in dist.entry_points.select(group=API_GROUP)})) or UNSAID
+
+
+def _prefer(rival: Plugin, plugin: Plugin, prefer: Iterable[str]) -> Plugin:
+    if (chosen := preferred((rival, plugin), prefer)) is not None:
+        return chosen
     raise PluginError(
         f"two packages bring {plugin.kind} plugin {plugin.name!r}: {rival.package} {rival.version} and "
         f"{plugin.package} {plugin.version}. Choose one with --prefer {plugin.package}, or uninstall the other"

@@ -14,7 +14,7 @@ import structlog
 from pie_core.application.component import MAGIC, MANIFEST, digest_of, read_section
 from pie_core.application.manifest import Manifest, parse_manifest, read_manifest
 from pie_core.errors import PluginError, ProgramError, nearest
-from pie_core.plugins import Plugin, Selection, discover, load, select
+from pie_core.plugins import Plugin, Selection, discover, load, preferred, select
 
 SDK = "inferlet"
 SUFFIXES = (".py", ".wasm")
@@ -138,20 +138,35 @@ def _starts_as_wasm(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A program that a package brings."""
+
+    path: Path
+    plugin: Plugin
+
+
 def installed_programs(selection: Selection) -> dict[str, Path]:
-    """Programs of installed packages, by name. A package that fails is a warning; two programs of one name an error."""
-    found: dict[str, tuple[Path, Plugin]] = {}
+    """Where the programs of installed packages are, by name; see `find_installed`."""
+    return {name: program.path for name, program in find_installed(selection).items()}
+
+
+def find_installed(selection: Selection) -> dict[str, Installed]:
+    """Programs of installed packages, by name: the .py and .wasm files of their directories, `_*` left out.
+
+    A package that fails is a warning. Two programs of one name are an error that says how to choose.
+    """
+    found: dict[str, Installed] = {}
     for plugin in select(discover("inferlets"), selection):
         try:
             directory = _load_directory(plugin)
         except PluginError as error:
             log.warning("plugin.failed", plugin=plugin.name, package=plugin.package, error=str(error))
             continue
-        for path in sorted(directory.glob("[!_]*.py")):
-            if path.stem in found:
-                raise _clash(path.stem, found[path.stem][1], plugin)
-            found[path.stem] = path, plugin
-    return {name: path for name, (path, _) in found.items()}
+        for path in sorted(path for path in directory.glob("[!_]*") if path.suffix in SUFFIXES):
+            program, rival = Installed(path, plugin), found.get(path.stem)
+            found[path.stem] = program if rival is None else _choose(rival, program, selection)
+    return found
 
 
 def _load_directory(plugin: Plugin) -> Path:
@@ -161,8 +176,15 @@ def _load_directory(plugin: Plugin) -> Path:
     return directory
 
 
-def _clash(name: str, one: Plugin, other: Plugin) -> PluginError:
-    return PluginError(
-        f"packages {one.package} and {other.package} both bring a program {name!r}; leave one out "
-        f"(--without inferlets.{one.name} or --without inferlets.{other.name}), or name the .py file"
-    )
+def _choose(rival: Installed, program: Installed, selection: Selection) -> Installed:
+    one, other, name = rival.plugin, program.plugin, program.path.stem
+    if one == other:
+        raise PluginError(f"{one} brings a program {name!r} twice: {rival.path} and {program.path}; name the file")
+    chosen = preferred((one, other), selection.prefer)
+    if chosen is None:
+        raise PluginError(
+            f"packages {one.package} and {other.package} both bring a program {name!r}; choose one (--prefer "
+            f"{other.package}), leave one out (--without inferlets.{one.name} or --without inferlets.{other.name}), or "
+            f"name the file ({program.path})"
+        )
+    return rival if chosen == one else program

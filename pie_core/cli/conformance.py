@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import click
@@ -13,6 +13,7 @@ from pie_core.cli.plugins import problem_of
 from pie_core.control.policy import PolicySpec
 from pie_core.controller import Settings, choose, load_model
 from pie_core.errors import PluginError
+from pie_core.inference.backend import ANY
 from pie_core.loaded import LoadedModel
 from pie_core.plugins import Kind, Plugin, discover, load, select
 from pie_core.testing.conformance import (
@@ -37,8 +38,8 @@ IDLE_S = 1.0  # longer than any policy should leave the device idle
 def check(plugins: Sequence[Plugin], settings: Settings) -> bool:
     """Load these plugins, which share a name, run what concerns them, print it. Whether all is well.
 
-    A backend and a model are checked with all traits that they realize, a trait or its suite with that one. `settings`
-    say what else is needed.
+    A backend and a model are checked with all traits that they realize, a trait or its suite with that one, handlers
+    with those that they are for. `settings` say what else is needed.
     """
     problems = [problem for plugin in plugins if (problem := problem_of(plugin))]
     for problem in problems:
@@ -51,11 +52,12 @@ def check(plugins: Sequence[Plugin], settings: Settings) -> bool:
     if not kinds.keys() & TESTED:
         click.echo(f"{name}: loads; there is no conformance suite for its kind")
         return True
-    if "backends" in kinds or "handlers" in kinds:
-        settings = replace(settings, backend=name.partition(".")[0])
+    backend = name.partition(".")[0]
+    if kinds.keys() & {"backends", "handlers"} and backend != ANY:
+        settings = replace(settings, backend=backend)
     if "models" in kinds:
         settings = replace(settings, model=name)
-    only = name if not kinds.keys() - {"traits", "suites"} else None
+    only = None if kinds.keys() & {"backends", "models"} else _concerned(kinds, name)
     model = asyncio.run(load_model(settings, evicted=lambda space, why: None, progress=lambda stage, share: None))
     try:
         click.echo(f"model {model.info.name!r} on {model.backend.device}")
@@ -65,14 +67,21 @@ def check(plugins: Sequence[Plugin], settings: Settings) -> bool:
         model.close()
 
 
-def _suites(model: LoadedModel, settings: Settings, only: str | None) -> Iterator[type[ModelSuite]]:
+def _concerned(kinds: Mapping[Kind, Plugin], name: str) -> list[str]:
+    """The traits that a trait, its suite or handlers are about."""
+    if "handlers" in kinds:
+        return [spec.trait_name for spec in load(kinds["handlers"])]
+    return [name]
+
+
+def _suites(model: LoadedModel, settings: Settings, only: Sequence[str] | None) -> Iterator[type[ModelSuite]]:
     """The suites, made to run on this model."""
     if only is None:
         yield _on(BackendSuite, model, settings)
         traits = list(model.traits.values())
     else:
-        model.realization.require([only], "the check", model.info.name)
-        traits = [model.traits[only]]
+        model.realization.require(only, "the check", model.info.name)
+        traits = [model.traits[name] for name in only]
     published = {plugin.name: plugin for plugin in select(discover("suites"), settings.selection)}
     for trait in traits:
         yield _on(_suite_of(trait, published.get(trait.name)), model, settings)

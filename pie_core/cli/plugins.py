@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 class Row(msgspec.Struct):
-    """One plugin, for people and for programs."""
+    """One plugin, for people and for programs.
+
+    api: the numbers of the plugin interface that its package was written for. traits: what it brings or realizes; None
+    if that is not known without loading it, or of a kind that has to do with none.
+    """
 
     kind: str
     name: str
     package: str
     version: str
+    api: tuple[str, ...]
     target: str
+    traits: list[str] | None = None
     problem: str | None = None
 
 
@@ -54,7 +60,8 @@ class CheckingCommand(PieCommand):
 def plugins(context: click.Context, /, name: str | None, as_json: bool, check: bool, **core: Any) -> None:
     """List the installed plugins, or those called NAME. Without --check none of them is imported.
 
-    --check alone loads each one. With NAME it also runs the quick half of the conformance suites that concern it.
+    --check alone loads each one, and tells the traits that it brings or realizes. With NAME it also runs the quick half
+    of the conformance suites that concern it.
     """
     from pie_core.plugins import Kind, discover
 
@@ -65,9 +72,10 @@ def plugins(context: click.Context, /, name: str | None, as_json: bool, check: b
         from pie_core.cli import conformance
 
         context.exit(0 if conformance.check(found, settings(**core)) else 1)
+    rows = _checked(found) if check else [_row(plugin, plugin.misfit) for plugin in found]
     clashes = find_clashes(found)
-    problems = [clashes.get((plugin.kind, plugin.name)) or (problem_of(plugin) if check else None) for plugin in found]
-    rows = [_row(plugin, problem) for plugin, problem in zip(found, problems, strict=True)]
+    for row in rows:
+        row.problem = clashes.get((row.kind, row.name)) or row.problem
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:
@@ -105,15 +113,36 @@ def problem_of(plugin: Plugin) -> str | None:
     return None
 
 
-def _row(plugin: Plugin, problem: str | None) -> Row:
-    return Row(plugin.kind, plugin.name, plugin.package, plugin.version, plugin.target, problem)
+def _checked(plugins: list[Plugin]) -> list[Row]:
+    """Each of them loaded."""
+    from pie_core.cli.traits import traits_by_plugin
+    from pie_core.plugins import discover, load
+
+    loaded: dict[Plugin, object] = {}
+    problems: dict[Plugin, str] = {}
+    for plugin in plugins:
+        try:
+            loaded[plugin] = load(plugin)
+        except PluginError as error:
+            problems[plugin] = str(error)
+    traits = traits_by_plugin(loaded, discover("handlers"))
+    return [_row(plugin, problems.get(plugin), traits.get(plugin)) for plugin in plugins]
+
+
+def _row(plugin: Plugin, problem: str | None, traits: list[str] | None = None) -> Row:
+    return Row(plugin.kind, plugin.name, plugin.package, plugin.version, plugin.api, plugin.target, traits, problem)
 
 
 def _print(rows: list[Row]) -> None:
     if not rows:
         click.echo("no plugin is installed; `pip install pie-backend-torch pie-model-pico` is a start", err=True)
         return
-    click.echo(table(["KIND", "NAME", "PACKAGE", "VERSION"], [[r.kind, r.name, r.package, r.version] for r in rows]))
+    head = ["KIND", "NAME", "PACKAGE", "VERSION", "API"]
+    cells = [[row.kind, row.name, row.package, row.version, " ".join(row.api)] for row in rows]
+    if any(row.traits for row in rows):
+        head.append("TRAITS")
+        cells = [[*line, " ".join(row.traits or ())] for line, row in zip(cells, rows, strict=True)]
+    click.echo(table(head, cells))
     for row in rows:
         if row.problem is not None:
             click.secho(f"{row.kind}.{row.name}: {row.problem}", err=True, fg="red")

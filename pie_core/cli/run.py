@@ -12,6 +12,7 @@ from pie_core.cli.command import PieCommand
 from pie_core.cli.options import MODEL, core_options, selection, settings
 from pie_core.cli.remote import key_option
 from pie_core.cli.setting import from_command_line, settings_of
+from pie_core.cli.table import table
 
 if TYPE_CHECKING:
     from pie_core.application.program import Program
@@ -106,11 +107,11 @@ def _refuse_core_options(context: click.Context) -> None:
 
 
 def _list_programs(chosen: Selection) -> None:
-    from pie_core.application.program import installed_programs, read_program
+    from pie_core.application.program import find_installed, read_program
 
-    programs = {name: read_program(path) for name, path in installed_programs(chosen).items()}
-    if not programs:
+    found = sorted(find_installed(chosen).items())
+    if not found:
         click.echo("no program is installed; `pip install pie-inferlets` brings some", err=True)
-    width = max(map(len, programs), default=0)
-    for name, program in sorted(programs.items()):
-        click.echo(f"{name:{width}}  {program.manifest.description}".rstrip())
+        return
+    rows = [[name, each.plugin.package, read_program(each.path).manifest.description] for name, each in found]
+    click.echo(table(["PROGRAM", "PACKAGE", "DESCRIPTION"], rows))

@@ -213,10 +213,30 @@ def test_two_packages_with_a_program_of_one_name_are_an_error_not_a_race(install
     programs_package(install, tmp_path, "acme", "waltz")
     programs_package(install, tmp_path, "zeta", "waltz")
     with pytest.raises(
-        PluginError, match=r"packages acme and zeta both bring a program 'waltz'.*--without inferlets.acme"
+        PluginError,
+        match=r"packages acme and zeta both bring a program 'waltz'.*--prefer zeta.*--without inferlets.acme",
     ):
         installed_programs(Selection())
     assert "waltz" in installed_programs(Selection(without=frozenset({"inferlets.acme"})))
+    for package in ("acme", "zeta"):
+        assert installed_programs(Selection(prefer=(package,)))["waltz"].parent.name == package
+
+
+def test_a_package_may_bring_a_component(install, tmp_path):
+    programs_package(install, tmp_path, "acme")
+    (tmp_path / "acme" / "polka.wasm").write_bytes(b"\0asm\x0d\0\1\0")
+    (tmp_path / "acme" / "notes.txt").write_text("no program")
+    assert find_program("polka").wasm is not None
+    assert "notes" not in installed_programs(Selection())
+
+
+def test_one_package_with_a_name_twice_is_an_error_that_names_the_files(install, tmp_path):
+    programs_package(install, tmp_path, "acme", "waltz")
+    (tmp_path / "acme" / "waltz.wasm").write_bytes(b"\0asm\x0d\0\1\0")
+    with pytest.raises(
+        PluginError, match=r"'acme' of package acme 1\.0 brings a program 'waltz' twice: .*waltz.py and"
+    ):
+        installed_programs(Selection(prefer=("acme",)))
 
 
 @pytest.mark.parametrize("body", ["return 'here'", "return Path('/not/there')", "1 / 0"])

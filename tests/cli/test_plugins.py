@@ -3,10 +3,10 @@
 import json
 
 
-def test_the_list_shows_kind_name_package_and_version(pie_core):
+def test_the_list_shows_kind_name_package_version_and_interface(pie_core):
     done = pie_core.run("plugins")
     assert done.returncode == 0
-    assert ["backends", "fake", "pie-fake", "1.0"] in [line.split() for line in done.stdout.splitlines()]
+    assert ["backends", "fake", "pie-fake", "1.0", "1"] in [line.split() for line in done.stdout.splitlines()]
 
 
 def test_listing_imports_no_plugin(pie_core_with, package):
@@ -19,7 +19,9 @@ def test_listing_imports_no_plugin(pie_core_with, package):
         "name": "broken",
         "package": "pie-broken",
         "version": "2.0",
+        "api": ["1"],
         "target": "pie_broken",
+        "traits": None,
         "problem": None,
     }
 
@@ -32,6 +34,43 @@ def test_check_loads_each_and_tells_what_is_wrong_with_which_package(pie_core_wi
     assert done.stderr.count("\n") == 1
     assert "pie-broken 2.0" in done.stderr
     assert "OSError: libnothing.so" in done.stderr
+
+
+TRAITS = """
+from pie_core import ANY, HandlerSpec, Trait, hookimpl
+
+@hookimpl
+def pie_trait():
+    return Trait("dance", "1.0.0", "Dance.", ())
+
+@hookimpl
+def pie_handlers():
+    return [HandlerSpec("dance>=1", ANY, lambda ground: object())]
+"""
+
+
+def test_check_tells_which_traits_each_brings_or_realizes(pie_core_with, package):
+    points = "[pie_core.traits]\ndance = pie_dance\n[pie_core.handlers]\nany.dance = pie_dance\n"
+    done = pie_core_with(package("pie-dance", points, TRAITS)).run("plugins", "--check", "--json")
+    traits = {(row["kind"], row["name"]): row["traits"] for row in json.loads(done.stdout)}
+    assert traits["traits", "dance"] == traits["handlers", "any.dance"] == ["dance"]
+    text = ["allocate", "forward", "input_text", "output_text", "tokenize"]
+    assert traits["handlers", "fake.text"] == text
+    assert set(traits["backends", "fake"]) >= {*text, "dance"}  # and those of other handlers for any backend
+    assert traits["suites", "forward"] == ["forward"]
+    assert traits["models", "fake"] is None
+
+
+def test_a_package_for_another_interface_is_shown_and_not_imported(pie_core_with, package):
+    points = "[pie_core.traits]\nnovel = pie_novel\n[pie_core.api]\n2 = pie_core\n3 = pie_core\n"
+    commands = pie_core_with(package("pie-novel", points, "raise SystemExit('imported')"))
+    done = commands.run("plugins")
+    assert done.returncode == 0
+    assert ["traits", "novel", "pie-novel", "2.0", "2", "3"] in [line.split() for line in done.stdout.splitlines()]
+    assert "was written for plugin interface 2 or 3, and pie-core" in done.stderr
+    assert "pip install --upgrade pie-core pie-novel" in done.stderr and "imported" not in done.stderr
+    checked = commands.run("plugins", "--check", "novel")
+    assert (checked.returncode, "plugin interface 2 or 3" in checked.stderr) == (1, True)
 
 
 def test_a_clash_is_shown_even_without_check(pie_core_with, package):
@@ -104,3 +143,29 @@ def test_check_says_what_the_suites_need(pie_core):
     done = pie_core.run("plugins", "--check", "fake")
     assert done.returncode == 1
     assert "the suites need 512 embeds, the backend has 256" in done.stderr
+
+
+def test_check_of_handlers_runs_the_suites_of_their_traits_alone(pie_core_with, package):
+    points = "[pie_core.traits]\ndance = pie_dance\n[pie_core.handlers]\nany.dance = pie_dance\n"
+    options = ["--backend", "fake", "--model", "fake", "-o", "embeds=1024"]
+    done = pie_core_with(package("pie-dance", points, TRAITS)).run("plugins", "--check", "any.dance", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[1:]] == ["dance (derived)"]
+
+
+def test_check_of_a_trait_runs_its_suite_also_where_its_package_brings_programs_of_that_name(pie_core_with, package):
+    programs = package("pie-programs", "[pie_core.inferlets]\ntokenize = pie_programs\n", PROGRAMS)
+    options = ["--backend", "fake", "--model", "fake", "-o", "embeds=1024"]
+    done = pie_core_with(programs).run("plugins", "--check", "tokenize", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[1:]] == ["TokenizeSuite"]
+
+
+PROGRAMS = """
+from pathlib import Path
+from pie_core import hookimpl
+
+@hookimpl
+def pie_programs():
+    return Path(__file__).parent
+"""

@@ -106,10 +106,11 @@ def test_ctrl_c_while_the_model_loads_ends_at_once(pie_core, programs, tmp_path)
     assert process.returncode == 130
 
 
-def test_list_shows_the_installed_programs_with_their_descriptions(pie_core):
+def test_list_shows_the_installed_programs_with_packages_and_descriptions(pie_core):
     done = pie_core.run("run", "--list")
     assert done.returncode == 0
-    assert any(line.startswith("text_completion ") and "Complete a text" in line for line in done.stdout.splitlines())
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("text_completion ")]
+    assert line.split()[1:4] == ["pie-inferlets", "Complete", "a"]
 
 
 BAD_INPUT = {

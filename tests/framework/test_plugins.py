@@ -198,3 +198,20 @@ def test_a_broken_model_is_no_default_and_breaks_no_other(install):
     selection = install_models(install, west=True, east=False)
     install("acme-bad", {"acme_bad": "raise ValueError('broken')"}, {"pie_core.models": {"bad": "acme_bad"}})
     assert choose("models", selection) == "west"
+
+
+@pytest.mark.parametrize(
+    ("stated", "loads"), [([], True), (["1"], True), (["1", "2"], True), (["2"], False), (["x"], False)]
+)
+def test_a_package_is_loaded_only_if_it_was_written_for_this_interface(install, stated, loads):
+    points = {"pie_core.traits": {"dance": "acme_api"}, "pie_core.api": dict.fromkeys(stated, "pie_core")}
+    install("acme", {"acme_api": trait("dance")}, points)
+    plugin = only("traits", "dance")
+    assert plugin.api == tuple(stated or ["1"])
+    if loads:
+        assert load(plugin).name == "dance"
+    else:
+        with pytest.raises(
+            PluginError, match=rf"acme 1\.0 was written for plugin interface {stated[0]}, and .*--without"
+        ):
+            load(plugin)
