@@ -1,6 +1,7 @@
 """pie-core: serve programs, not prompts. What a plugin author needs; importing it loads no backend and no model."""
 
 from pie_core.command import UNFINISHED, Call, Command, ControlCall, Planned, Query, Reads, Writes
+from pie_core.control.batching import Backlog
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.policy import PolicySpec
@@ -44,6 +45,7 @@ __all__ = [
     "AuthenticationError",
     "Backend",
     "BackendSpec",
+    "Backlog",
     "BusyError",
     "Call",
     "CapabilityError",

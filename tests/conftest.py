@@ -1,9 +1,20 @@
-"""Real packages, as pip would leave them behind, for tests of plugin loading."""
+"""Real packages, as pip would leave them behind, for tests of plugin loading; and as they are published."""
 
 import sys
 from textwrap import dedent
 
 import pytest
+
+from .wheels import ROOT, build_wheels, once
+
+collect_ignore = ["samples"]  # packages of their own, whose tests run where they are installed
+OURS = [".", "inferlets/sdk", "plugins/traits_text", "plugins/backend_torch", "plugins/model_pico"]
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """A directory with wheels of the core, the SDK, the text traits, the torch backend and the bundled model."""
+    return once(tmp_path_factory, "wheels", lambda target: build_wheels(target, *(ROOT / part for part in OURS)))
 
 
 @pytest.fixture

@@ -2,6 +2,15 @@
 
 from pie_core.testing.fake import FakeBackend, fake_handlers
 from pie_core.testing.inline import InlineDevice, ManualLoop
-from pie_core.testing.run import Outcome, fake_model, run_inferlet
+from pie_core.testing.run import Outcome, fake_model, installed_model, run_inferlet
 
-__all__ = ["FakeBackend", "InlineDevice", "ManualLoop", "Outcome", "fake_handlers", "fake_model", "run_inferlet"]
+__all__ = [
+    "FakeBackend",
+    "InlineDevice",
+    "ManualLoop",
+    "Outcome",
+    "fake_handlers",
+    "fake_model",
+    "installed_model",
+    "run_inferlet",
+]

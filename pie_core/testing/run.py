@@ -21,6 +21,7 @@ from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
 from pie_core.control.layer import Environment
 from pie_core.control.space import Space
+from pie_core.controller import Settings, load_model
 from pie_core.errors import TerminatedError
 from pie_core.inference.backend import Backend, HandlerSpec
 from pie_core.inference.device import ThreadDevice
@@ -57,6 +58,16 @@ def fake_model(
         Adaptive(),
         FcfsKill(),
     )
+
+
+async def installed_model(model: str | None = None, backend: str | None = None, **options: object) -> LoadedModel:
+    """A model plugin or checkpoint directory on an installed backend, as `pie-core run` loads it.
+
+    options: of the backend, as `--option` has them. It serves programs of the event loop that it was made in; a
+    conformance suite takes it also when that has ended. Whoever asks closes it. Raises `PieError`.
+    """
+    chosen = Settings(model, backend, {name: str(value) for name, value in options.items()})
+    return await load_model(chosen, evicted=lambda space, why: None, progress=lambda stage, share: None)
 
 
 async def run_inferlet(

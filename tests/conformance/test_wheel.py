@@ -1,13 +1,8 @@
 """A third party's tests, against what is in the wheels: the cases run, show their values, and failures are strict."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from ..wheels import CleanEnvironment, once
 
 COMMON = """
 import pie_core
@@ -28,7 +23,7 @@ GOOD = (
     COMMON
     + """
 def test_it_is_the_wheel_that_is_tested():
-    assert "wheels" in pie_core.__file__
+    assert "environment-text" in pie_core.__file__
 
 
 class TestTokenize(Fake, TokenizeSuite):
@@ -77,35 +72,23 @@ class TestTokenize(Fake, TokenizeSuite):
 )
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A directory with pie-core and pie-traits-text as pip installs them from their wheels."""
-    wheels, site = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("wheels")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [
-        *pip,
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        wheels,
-        ROOT,
-        ROOT / "plugins/traits_text",
-    ]
-    subprocess.run(build, check=True)
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", site, *wheels.glob("*.whl")], check=True)
-    return site
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory, wheels):
+    """One with pie-core and pie-traits-text, as pip installs them."""
+
+    def make(directory):
+        CleanEnvironment.create(directory).install("pie-traits-text", wheels=wheels)
+
+    return CleanEnvironment(once(tmp_path_factory, "environment-text", make))
 
 
 @pytest.fixture
-def run_pytest(site, tmp_path):
+def run_pytest(environment, tmp_path):
     """Runs one test file there, with plain pytest; its output and the outcomes by case."""
 
     def run(source):
         (tmp_path / "test_theirs.py").write_text(source)
-        command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-p", "no:randomly", tmp_path]
-        environment = os.environ | {"PYTHONPATH": str(site), "COLUMNS": "200"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = environment.pytest("-rA", tmp_path)
         marks = [line.split() for line in done.stdout.splitlines() if "test_theirs.py::" in line]
         return done.stdout, {mark[1].rpartition("::")[2]: mark[0] for mark in marks if mark[0].isupper()}
 
