@@ -6,6 +6,7 @@ from pie_core.cli.build import build
 from pie_core.cli.config import config
 from pie_core.cli.doctor import doctor
 from pie_core.cli.keys import keys
+from pie_core.cli.new import new
 from pie_core.cli.plugins import plugins
 from pie_core.cli.remote import ps, stop
 from pie_core.cli.run import run
@@ -20,5 +21,5 @@ def main() -> None:
     """Serve programs, not prompts: inferlets run beside the model and drive its generation themselves."""
 
 
-for _command in (run, serve, ps, stop, keys, config, plugins, doctor, wit, build):
+for _command in (run, serve, ps, stop, keys, config, plugins, new, doctor, wit, build):
     main.add_command(_command)
