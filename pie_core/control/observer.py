@@ -30,7 +30,7 @@ class Observer:
         """A command of the host, or a `Staging`, was handed to a thread."""
 
     def launched(self, wave: Wave[Any]) -> None:
-        """A wave is on its way; its entries are submissions that were enqueued before, and transfers, which never are."""
+        """A wave is on its way: submissions that were enqueued before, and transfers, which never are."""
 
     def completed(self, wave: Wave[Any]) -> None:
         """The device is done with a wave, in the order of their launches; those of its commands that run in steps have

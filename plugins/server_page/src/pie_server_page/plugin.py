@@ -36,7 +36,9 @@ def build(gate: Gate) -> Routes:
     files: dict[str, Any] = {kind: {} for kind in ("text/css", "text/javascript", "image/svg+xml", "text/html")}
     routes = [
         Route("GET", "/", service.index, _operation("The page.", page, 304), public=True),
-        Route("GET", "/page/files/{name}", service.file, _operation("A file of the page.", files, 304, 404), public=True),
+        Route(
+            "GET", "/page/files/{name}", service.file, _operation("A file of the page.", files, 304, 404), public=True
+        ),
         Route("GET", "/page/programs", service.programs, _operation("The installed programs.", _json(programs), 503)),
         Route("GET", "/page/programs/{name}", service.program, _operation("One.", _json(program), 400, 404, 503)),
         Route(
