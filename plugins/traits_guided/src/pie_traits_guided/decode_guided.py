@@ -59,8 +59,12 @@ class DecodeGuided(Decode, kw_only=True):
     The others are those of `decode`; biases and penalties change what the grammar has left.
 
     Until the result is there the matcher is nowhere, and cannot be named; so await it. Then `rollback` takes back what
-    is not wanted. Errors: those of `decode`; more or fewer than one matcher, one without a grammar. Where the result is
-    awaited: a grammar over the limits, or without a sentence that goes on here. The matcher can then only be freed.
+    is not wanted. After an error where the result is awaited the matcher can only be freed.
+
+    ArgumentError: as for `decode`; more or fewer than one matcher; where it is awaited: a grammar without a sentence
+        that goes on here.
+    HandleError: as for `decode`; a matcher without a grammar, or one that another decode still follows.
+    ResourceError: where it is awaited: a grammar over the limits.
     """
 
     batches_with = Decode
