@@ -34,6 +34,11 @@ def holdings(layer: ControlLayer, kind: type[Resource]) -> Mapping[int, Holding]
 
 
 def _enter(found: dict[int, Holding], owner: str | None, user: str, records: Iterable[Resource]) -> None:
+    alike: dict[int, Holding] = {}  # by number of holders
     for record in records:
-        if record.index != UNBOUND and record.index not in found:
-            found[record.index] = Holding(owner, user, record.holders)
+        index, holders = record.index, record.holders
+        if index != UNBOUND and index not in found:
+            holding = alike.get(holders)
+            if holding is None:
+                holding = alike[holders] = Holding(owner, user, holders)
+            found[index] = holding

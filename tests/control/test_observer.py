@@ -9,6 +9,7 @@ import pytest
 from pie_core import Embed, KvPage
 from pie_core.control.holdings import holdings
 from pie_core.control.observer import Observer
+from pie_core.control.swap_policy import Swap, SwapOptions
 from pie_core.testing.rig import make_rig
 
 
@@ -116,3 +117,14 @@ def test_holdings_are_what_the_books_say_of_each_physical_page():
     assert left.keys() == shared
     assert {(holding.owner, holding.user, holding.holders) for holding in left.values()} == {(None, "user", 1)}
     assert len(holdings(rig.layer, Embed)) == 0
+
+
+def test_what_waits_for_room_or_is_in_host_memory_is_held_at_no_index():
+    rig = make_rig(pages=4, contention=Swap(SwapOptions()))
+    first, second = rig.open("a"), rig.open("b")
+    first.call("alloc_kvpage", 3)
+    second.call("alloc_kvpage", 3)
+    assert second.space.unbound(KvPage) == 3
+    assert {index: holding.owner for index, holding in holdings(rig.layer, KvPage).items()} == dict.fromkeys(
+        range(3), "a"
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import pie_server_page
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 STATIC = Path(pie_server_page.__file__).parent / "static"
 NAMES = sorted(path.name for path in STATIC.iterdir())
@@ -56,6 +58,13 @@ def test_every_file_is_used_and_every_used_file_is_there(fake):
         left += found - reached
         reached |= found
     assert sorted(reached) == NAMES
+
+
+def test_the_wheel_has_every_file(tmp_path):
+    (wheel,) = WheelBuilder(str(Path(__file__).parents[1])).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+    assert [Path(name).name for name in sorted(names) if "/static/" in name] == NAMES
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fplugin.py", "%2e%2e/plugin.py", "index.html%00", ".."])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections import Counter
 
 import msgspec
 import pytest
-from pie_server_page.state import read_books
+from pie_server_page.state import read_books, runs_of
 from pie_server_page.watching import Watch
 from prometheus_client.parser import text_string_to_metric_families
 
+from pie_core import KvPage
 from pie_core.application.limits import Limits
+from pie_core.control.holdings import holdings
+from pie_core.testing.rig import make_rig
 
 HOLD = """
 from inferlet import *
@@ -120,6 +125,48 @@ def test_inferlets_and_pools_are_what_the_programs_hold(fake):
 
 def _kind(server, name):
     return next(kind for kind in server.model.layer.pools if kind.kind == name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_runs_of_a_pool_are_what_is_true_of_each_index(seed):
+    """Pages are held, exported, and freed while commands wait that touch them; the oracle looks at one by one."""
+    draw, rig = random.Random(seed), make_rig(pages=48, page_size=4)
+    programs = [rig.open(name, user) for name, user in (("a", "me"), ("b", "me"), ("c", "other"), ("d", "other"))]
+    held = {program.space.owner: [] for program in programs}
+    for step in range(90):
+        program = draw.choice(programs)
+        mine = held[program.space.owner]
+        if len(mine) < 12 and sum(map(len, held.values())) < 30:
+            mine += program.call("alloc_kvpage", draw.randrange(1, 4))
+        if len(mine) > 2 and draw.random() < 0.5:
+            program.call("copy_kvpage", [mine[-1]], [mine[-2]], 0, 0, 0)  # waits: the loop does not run
+        if mine and draw.random() < 0.3:
+            program.call("dealloc_kvpage", [mine.pop(draw.randrange(len(mine)))])
+        if mine and draw.random() < 0.1:
+            program.call("export_kvpage", [mine.pop(0)], f"{step}", None)
+        if step == 40:
+            rig.loop.run()  # what was freed until now is free
+    for sees in ("me", None):
+        owners = {}
+        runs = runs_of(rig.layer.pools[KvPage], holdings(rig.layer, KvPage), sees, owners)
+        assert all(one[1:] != other[1:] for one, other in itertools.pairwise(runs))
+        names = {number: owner for owner, number in owners.items()}
+        told = [names.get(owner, owner) for count, owner, _ in runs for _ in range(count)]
+        assert told == [truth(rig, index, sees) for index in range(48)]
+        assert -2 in told
+
+
+def truth(rig, index, sees):
+    """Who has one page."""
+    if index in rig.layer.pools[KvPage].free_indices:
+        return -1
+    for space in rig.layer.spaces.values():
+        if any(record.index == index for record in space.tables[KvPage].values()):
+            return space.owner if sees in (None, space.user) else -4
+    for user, export in rig.layer.memory.published():
+        if any(record.index == index for record in export.pages):
+            return -3 if sees in (None, user) else -4
+    return -2
 
 
 def test_shared_and_exported_pages_are_marked(fake):

@@ -145,31 +145,42 @@ def _runs_tokens(call: type[Any]) -> bool:
 def _pool(model: LoadedModel, pool: Pool, sees: str | None) -> PoolState:
     host = issubclass(pool.kind, HostResource)
     owners: dict[str, int] = {}
-    runs = [] if host else _lie(pool, holdings(model.layer, pool.kind), sees, owners)
+    runs = [] if host else runs_of(pool, holdings(model.layer, pool.kind), sees, owners)
     return PoolState(pool.kind.kind, pool.capacity, pool.free, pool.draining, pool.wanted, host, list(owners), runs)
 
 
-def _lie(
-    pool: Pool, held: Mapping[int, Holding], sees: str | None, owners: dict[str, int]
-) -> list[tuple[int, int, int]]:
+def runs_of(pool: Pool, held: Mapping[int, Holding], sees: str | None, owners: dict[str, int]) -> list[Run]:
     """The runs of a pool; fills in the owners. Takes time in proportion to what is not free."""
-    cells = {index: _cell(holding, sees, owners) for index, holding in held.items()}
+    cells: dict[int, Holding | None] = dict(held)
     if pool.free + len(held) < pool.capacity:
-        cells |= dict.fromkeys(set(range(pool.capacity)) - held.keys() - set(pool.free_indices), (IN_USE, 0))
+        cells |= dict.fromkeys(set(range(pool.capacity)) - held.keys() - set(pool.free_indices))
     runs: list[Run] = []
-    end = 0
+    start, end = 0, 0  # of the neighbours that are alike so far
+    last: Holding | None = None
     for index in sorted(cells):
-        if index > end:
-            runs.append((index - end, FREE, 0))
-        if runs and runs[-1][1:] == cells[index]:
-            runs[-1] = (runs[-1][0] + 1, *cells[index])
-        else:
-            runs.append((1, *cells[index]))
+        holding = cells[index]
+        if index != end or holding is not last:  # what one inferlet holds alike is one object
+            _append(runs, end - start, last, sees, owners)
+            if index != end:
+                runs.append((index - end, FREE, 0))
+            start, last = index, holding
         end = index + 1
+    _append(runs, end - start, last, sees, owners)
     return [*runs, (pool.capacity - end, FREE, 0)] if end < pool.capacity else runs
 
 
-def _cell(holding: Holding, sees: str | None, owners: dict[str, int]) -> tuple[int, int]:
+def _append(runs: list[Run], count: int, holding: Holding | None, sees: str | None, owners: dict[str, int]) -> None:
+    if count == 0:
+        return
+    owner, holders = _cell(holding, sees, owners)
+    if runs and runs[-1][1:] == (owner, holders):
+        count += runs.pop()[0]
+    runs.append((count, owner, holders))
+
+
+def _cell(holding: Holding | None, sees: str | None, owners: dict[str, int]) -> tuple[int, int]:
+    if holding is None:
+        return IN_USE, 0
     if sees is not None and holding.user != sees:
         return OTHERS, holding.holders
     if holding.owner is None:
