@@ -138,6 +138,7 @@ native = true
 allow_hosts = ["*.example.com"]
 allow_spawn = true
 state_dir = "/var/lib/pie"
+trace_file = "/tmp/trace.json"
 log_level = "error"
 options = { dtype = "float32", pages = 64 }
 contention_options = { idle_ms = 1.5 }
@@ -157,7 +158,7 @@ def test_everything_can_be_said_in_a_file(show, tmp_path):
     assert from_file["keys"] == str(tmp_path / "keys.json")  # beside the file
     assert from_file["state_dir"] == "/var/lib/pie"
     assert (from_file["user_quotas.a.b.requests_per_minute"], from_file["options.pages"]) == (0.5, 64)
-    assert shown["limits.max_inferlets"] == (9, "FILE:22")
+    assert shown["limits.max_inferlets"] == (9, "FILE:23")
 
 
 def test_a_file_can_be_overruled_to_no(show):
