@@ -418,7 +418,7 @@ def test_a_model_that_is_still_loading_is_told(visit, loading):
     page.get_by_role("status").get_by_text("The server is not ready: the model is still being loaded").wait_for()
     go_on()
     page.get_by_role("status").get_by_text("Connected").wait_for()
-    assert page.get_by_label("Installed programs").input_value() == "text_completion"
+    page.wait_for_function("() => document.getElementById('program').value === 'text_completion'")
     page.context.close()
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from click.testing import CliRunner
 from pie_server_page.programs import list_programs
 
 from pie_core.application.program import installed_programs, read_program
-from pie_core.cli import main
 from pie_core.plugins import Selection
 
 
 def test_the_list_says_what_run_list_prints(fake):
-    printed = CliRunner().invoke(main, ["run", "--list"]).stdout
+    command = [sys.executable, "-m", "pie_core.cli", "run", "--list"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     listed = fake.get("/page/programs").json()["programs"]
     assert [[each["name"], each["description"]] for each in listed] == [
         line.split(maxsplit=1) for line in printed.splitlines()

@@ -246,7 +246,7 @@ def test_spans_are_the_waves_that_prometheus_counts(fake):
     assert all(span["start"] <= span["end"] <= told["now"] and span["waited"] >= 0 for span in spans)
     assert state(fake, told["last"])["spans"] == []
     (model,) = books(fake)["models"]
-    assert model["tokens"] == sum(c["weight"] for c in model["calls"] if c["call"] == "forward")
+    assert model["tokens"] == sum(c["weight"] for c in model["calls"] if c["call"] in ("forward", "decode"))
 
 
 def test_commands_in_steps_have_spans_of_their_own(pico):
