@@ -4,10 +4,13 @@ import sys
 from textwrap import dedent
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .wheels import ROOT, build_wheels, once
 
 collect_ignore = ["samples"]  # packages of their own, whose tests run where they are installed
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 OURS = [".", "inferlets/sdk", "plugins/traits_text", "plugins/backend_torch", "plugins/model_pico"]
 
 

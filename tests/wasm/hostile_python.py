@@ -139,7 +139,7 @@ async def main():
         "async def main():\n  a = []\n  while True: a.append(asyncio.create_task(sleep(1)))",
         "(failed|terminated)",
         "(program|resource)",
-        "MemoryError|cpu_s",
+        "MemoryError|rust_oom|cpu_s",
         {"cpu_s": 0.6, "memory_bytes": 32 << 20},
     ),
     "queues without end": failed(
