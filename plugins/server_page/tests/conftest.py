@@ -19,6 +19,7 @@ from pie_core.application.limits import Limits
 from pie_core.application.program import Program
 from pie_core.client import SyncClient
 from pie_core.controller import Settings
+from pie_core.server.access import Access
 from pie_core.server.address import listen, url_of
 from pie_core.server.serve import serving
 from pie_core.server.state import ServerState
@@ -93,7 +94,12 @@ class Served:
 
 @contextmanager
 def served(
-    model: str, backend: str, options: dict[str, str], limits: Limits | None = None, port: int = 0
+    model: str,
+    backend: str,
+    options: dict[str, str],
+    limits: Limits | None = None,
+    port: int = 0,
+    access: Access | None = None,
 ) -> Iterator[Served]:
     """A server until the end of the block."""
     ready, over, box = threading.Event(), threading.Event(), list[Served]()
@@ -101,7 +107,7 @@ def served(
 
     async def serve() -> None:
         with listen("127.0.0.1", port) as listener:
-            async with serving(given, listener) as state:
+            async with serving(given, listener, access=access) as state:
                 box.append(Served(url_of(listener), state, asyncio.get_running_loop()))
                 ready.set()
                 await asyncio.to_thread(over.wait)
@@ -123,18 +129,19 @@ def served(
 
 
 @contextmanager
-def _fake_served(limits: Limits | None = None, port: int = 0) -> Iterator[Served]:
+def _fake_served(limits: Limits | None = None, port: int = 0, access: Access | None = None) -> Iterator[Served]:
     """The package is there as long as it is looked for, and no longer: other tests have such a backend of their own."""
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(INSTALLED))
-            running = stack.enter_context(served("fake", "fake", {"pages": "64", "embeds": "256"}, limits, port))
+            options = {"pages": "64", "embeds": "256"}
+            running = stack.enter_context(served("fake", "fake", options, limits, port, access))
         yield running
 
 
 @pytest.fixture(scope="session")
 def fake_served() -> Callable[..., AbstractContextManager[Served]]:
-    """`with fake_served(limits, port) as server`: the model is a `FakeBackend` with 64 pages of 16."""
+    """`with fake_served(limits, port, access) as server`: the model is a `FakeBackend` with 64 pages of 16."""
     return _fake_served
 
 

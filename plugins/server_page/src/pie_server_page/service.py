@@ -65,7 +65,8 @@ class Service:
         self._watch.keep(models)
         stepping = {name: self._watch.running(name) for name in models}
         books = self._read(sees, lambda: read_books(self._gate.inferlets(request), models, stepping, sees))
-        return _json(read_state(books, self._watch.spans(since), since))
+        spans = self._watch.spans(since) if sees is None else []  # a batch is of several users
+        return _json(read_state(books, spans, since))
 
     async def tree(self, request: Request) -> Response:
         """`GET /page/trees/{id}`."""

@@ -108,7 +108,7 @@ def read_books(
     stepping: Mapping[str, int],
     sees: str | None,
 ) -> Books:
-    """What may be seen: what is of the user `sees`, or all (None).
+    """What may be seen: what is of the user `sees`, or all (None), the counters of calls then, too.
 
     facts: of the inferlets that may be seen, see `Inferlet.facts`. stepping: commands that run in steps, by model.
     """
@@ -133,8 +133,9 @@ def _model(model: LoadedModel, stepping: int, sees: str | None) -> ModelState:
     passes = [name for name, call in model.realization.calls.items() if _runs_tokens(call)]
     tokens = sum(call.weight for call in calls if call.call in passes)
     pools = [_pool(model, pool, sees) for pool in model.layer.pools.values()]
+    told = calls if sees is None else []
     device = model.backend.device
-    return ModelState(model.info.name, device, statistics.waves, statistics.busy_s, tokens, stepping, pools, calls)
+    return ModelState(model.info.name, device, statistics.waves, statistics.busy_s, tokens, stepping, pools, told)
 
 
 def _runs_tokens(call: type[Any]) -> bool:
