@@ -7,12 +7,8 @@ Programs run in this process, trusted, so that nothing has to be built. Needs `c
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from pie_core.client import SyncClient
 from pie_core.controller import Settings
-from pie_core.server.address import listen, url_of
-from pie_core.server.serve import serving
+from pie_core.server.threaded import Served, served
 
 HERE = Path(__file__).parent
 SIZE = {"width": 1180, "height": 940}
@@ -54,29 +49,6 @@ async def answer(context, seed):
         await branch.fill(f"Numbers: {seed}")
         await branch.generate(sampling(1.0, seed=seed), max_tokens(10 + seed % 9))
 """
-
-
-@contextmanager
-def served() -> Iterator[str]:
-    """The address of a server, until the end of the block."""
-    ready, over, box = threading.Event(), threading.Event(), list[str]()
-    settings = Settings("pico", "torch", {"dtype": "float32", "pages": "192", "embeds": "256"}, tier="native")
-
-    async def serve() -> None:
-        with listen("127.0.0.1", 0) as listener:
-            async with serving(settings, listener):
-                box.append(url_of(listener))
-                ready.set()
-                await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        ready.wait()
-        yield box[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 def take_playground(page: Page, url: str) -> None:
@@ -111,12 +83,13 @@ def save(page: Page, name: str) -> None:
 def main() -> None:
     chromium = shutil.which("chromium")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]
-    with TemporaryDirectory() as directory, served() as url, sync_playwright() as playwright:
+    settings = Settings("pico", "torch", {"dtype": "float32", "pages": "192", "embeds": "256"}, tier="native")
+    with TemporaryDirectory() as directory, served(settings, Served) as server, sync_playwright() as playwright:
         program = Path(directory) / "branches.py"
         program.write_text(BUSY)
         browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
-        take_playground(browser.new_page(viewport=SIZE, color_scheme="light"), url)
-        take_map(browser.new_page(viewport={**SIZE, "height": 1180}, color_scheme="light"), url, program)
+        take_playground(browser.new_page(viewport=SIZE, color_scheme="light"), server.url)
+        take_map(browser.new_page(viewport={**SIZE, "height": 1180}, color_scheme="light"), server.url, program)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,21 +20,14 @@ from pie_core.application.quotas import Quotas
 from pie_core.controller import Settings, find_model
 from pie_core.plugins import Selection
 from pie_core.server.access import Access
-from pie_core.server.address import listen, url_of
-from pie_core.server.serve import serving
-from pie_core.server.state import ServerState
+from pie_core.server.threaded import Served, served
 from pie_core.testing.fake import END
 
 OPTIONS = {"dtype": "float32", "pages": "512", "embeds": "4096"}
 
 
-@dataclass
-class Served:
-    """A server in a thread of its own. Wait with `until` before looking at what it holds."""
-
-    url: str
-    state: ServerState
-    loop: asyncio.AbstractEventLoop
+class Server(Served):
+    """One of these tests."""
 
     @property
     def client(self) -> OpenAI:
@@ -61,10 +52,6 @@ class Served:
         (model,) = self.state.controller.models.values()
         model.backend.answer = None if answer is None else [*answer.encode(), END]  # type: ignore[attr-defined]
 
-    def run(self, coroutine: Any) -> Any:
-        """Await something in the server's thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
     def occupy(self) -> Any:
         """An inferlet that waits until it is stopped."""
         source = "import asyncio\nasync def main():\n    await asyncio.sleep(3600)\n"
@@ -78,85 +65,43 @@ class Served:
 
         self.run(stopped())
 
-    def until(self, condition: Any) -> None:
-        """Give way until something is so in the server; an error after 20 s."""
-
-        async def waiting() -> None:
-            async with asyncio.timeout(20):
-                while not condition():
-                    await asyncio.sleep(0.001)
-
-        self.run(waiting())
-
 
 @contextmanager
-def served(
-    model: str = "pico",
-    backend: str = "torch",
-    options: dict[str, str] = OPTIONS,
-    limits: Limits | None = None,
-    quotas: Quotas | None = None,
-    access: Access | None = None,
-) -> Iterator[Served]:
-    """A server until the end of the block."""
-    ready, over, box = threading.Event(), threading.Event(), list[Served]()
-    given = Settings(model, backend, options, limits=limits or Limits(), quotas=quotas or Quotas())
-
-    async def serve() -> None:
-        with listen("127.0.0.1", 0) as listener:
-            async with serving(given, listener, access=access) as state:
-                box.append(Served(url_of(listener), state, asyncio.get_running_loop()))
-                ready.set()
-                await asyncio.to_thread(over.wait)
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        ready.wait()
-        yield box[0]
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def _fake_served(limits: Limits | None = None, **more: Any) -> Iterator[Served]:
+def _fake_served(
+    limits: Limits | None = None, quotas: Quotas | None = None, access: Access | None = None
+) -> Iterator[Server]:
     """The package is there as long as it is looked for, and no longer: other tests have such a backend of their own."""
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(Path(__file__).parents[3] / "tests" / "server" / "installed"))
-            running = stack.enter_context(served("fake", "fake", {"pages": "4096", "embeds": "4096"}, limits, **more))
+            options = {"pages": "4096", "embeds": "4096"}
+            settings = Settings("fake", "fake", options, limits=limits or Limits(), quotas=quotas or Quotas())
+            running = stack.enter_context(served(settings, Server, access=access))
         yield running
 
 
 @pytest.fixture(scope="session")
-def fake_served() -> Callable[..., AbstractContextManager[Served]]:
+def fake_served() -> Callable[..., AbstractContextManager[Server]]:
     """`with fake_served(limits, quotas=..., access=...) as server`: the model is a `FakeBackend`."""
     return _fake_served
 
 
 @pytest.fixture(scope="session")
-def reciter(fake_served: Callable[..., AbstractContextManager[Served]]) -> Iterator[Served]:
+def reciter(fake_served: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
     """One whose model recites what `recite` says, byte by byte."""
     with fake_served() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Served]:
+def server() -> Iterator[Server]:
     """Shared by the tests, which leave it as it was."""
-    with served() as running:
+    with served(Settings("pico", "torch", OPTIONS), Server) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def openai(server: Served) -> Iterator[OpenAI]:
+def openai(server: Server) -> Iterator[OpenAI]:
     """The client."""
     with server.client as client:
         yield client

@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,14 @@ from pie_core.controller import Settings
 from pie_core.server.access import Access
 from pie_core.server.address import listen, url_of
 from pie_core.server.serve import serving
-from pie_core.server.state import ServerState
+from pie_core.server.threaded import Served, served
 
 INSTALLED = Path(__file__).parents[3] / "tests" / "server" / "installed"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@dataclass
-class Served:
-    """A server. Wait with `until` before looking at what it holds."""
-
-    url: str
-    state: ServerState
-    loop: asyncio.AbstractEventLoop
+class Server(Served):
+    """One of these tests."""
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         """A plain request."""
@@ -54,7 +48,7 @@ class Served:
     def launch(self, source: str, name: str = "program", user: str = "local", arguments: tuple[str, ...] = ()) -> Any:
         """An inferlet that nobody listens to."""
         program = Program(name, source, f"{name}.py")
-        return self.call(lambda: self.state.controller.application.launch(program, arguments, user))
+        return self.run(self.state.controller.application.launch(program, arguments, user))
 
     def stop_all(self) -> None:
         """End whatever runs."""
@@ -64,26 +58,7 @@ class Served:
             for inferlet in list(application.inferlets.values()):
                 application.stop(inferlet, "over")
 
-        self.call(stopped)
-
-    def call(self, make: Callable[[], Any]) -> Any:
-        """Await something, made and awaited in the server's thread."""
-
-        async def made() -> Any:
-            return await make()
-
-        return asyncio.run_coroutine_threadsafe(made(), self.loop).result(60)
-
-    def until(self, condition: Callable[[], Any]) -> Any:
-        """Give way until something is so in the server, and say what it was; an error after 30 s."""
-
-        async def waiting() -> Any:
-            async with asyncio.timeout(30):
-                while not (found := condition()):
-                    await asyncio.sleep(0.001)
-                return found
-
-        return self.call(waiting)
+        self.run(stopped())
 
     def result(self, inferlet: Any) -> str | None:
         """What an inferlet returned; it must have finished."""
@@ -93,54 +68,19 @@ class Served:
 
 
 @contextmanager
-def served(
-    model: str,
-    backend: str,
-    options: dict[str, str],
-    limits: Limits | None = None,
-    port: int = 0,
-    access: Access | None = None,
-) -> Iterator[Served]:
-    """A server until the end of the block."""
-    ready, over, box = threading.Event(), threading.Event(), list[Served]()
-    given = Settings(model, backend, options, limits=limits or Limits(), tier="native")
-
-    async def serve() -> None:
-        with listen("127.0.0.1", port) as listener:
-            async with serving(given, listener, access=access) as state:
-                box.append(Served(url_of(listener), state, asyncio.get_running_loop()))
-                ready.set()
-                await asyncio.to_thread(over.wait)
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        ready.wait()
-        yield box[0]
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def _fake_served(limits: Limits | None = None, port: int = 0, access: Access | None = None) -> Iterator[Served]:
+def _fake_served(limits: Limits | None = None, port: int = 0, access: Access | None = None) -> Iterator[Server]:
     """The package is there as long as it is looked for, and no longer: other tests have such a backend of their own."""
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(INSTALLED))
             options = {"pages": "64", "embeds": "256"}
-            running = stack.enter_context(served("fake", "fake", options, limits, port, access))
+            settings = Settings("fake", "fake", options, limits=limits or Limits(), tier="native")
+            running = stack.enter_context(served(settings, Server, port, access))
         yield running
 
 
 @pytest.fixture(scope="session")
-def fake_served() -> Callable[..., AbstractContextManager[Served]]:
+def fake_served() -> Callable[..., AbstractContextManager[Server]]:
     """`with fake_served(limits, port, access) as server`: the model is a `FakeBackend` with 64 pages of 16."""
     return _fake_served
 
@@ -177,13 +117,13 @@ def loading(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 @pytest.fixture(scope="session")
-def _fake() -> Iterator[Served]:
+def _fake() -> Iterator[Server]:
     with _fake_served() as running:
         yield running
 
 
 @pytest.fixture
-def fake(_fake: Served) -> Iterator[Served]:
+def fake(_fake: Server) -> Iterator[Server]:
     """One that is shared; nothing runs on it and nothing is held."""
     yield _fake
     _fake.stop_all()
@@ -191,9 +131,10 @@ def fake(_fake: Served) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def pico() -> Iterator[Served]:
+def pico() -> Iterator[Server]:
     """The bundled model."""
-    with served("pico", "torch", {"dtype": "float32", "pages": "512", "embeds": "2048"}) as running:
+    options = {"dtype": "float32", "pages": "512", "embeds": "2048"}
+    with served(Settings("pico", "torch", options, tier="native"), Server) as running:
         yield running
 
 

@@ -93,7 +93,7 @@ def hold(server, source, user="local"):
     async def read():
         return inferlet.events.get()
 
-    reading = server.call(read)
+    reading = server.run(read())
     server.until(lambda: reading.done)
     return inferlet
 
@@ -177,7 +177,7 @@ def test_shared_and_exported_pages_are_marked(fake):
         if owner >= 0:
             sharing.setdefault(runs["owners"][owner], Counter())[holders] += count
     assert sharing == {exporter.id: {3: 3, 1: 2}, importer.id: {1: 2}}
-    fake.call(lambda: stopped(fake, exporter))
+    fake.run(stopped(fake, exporter))
     assert Counter(cells(pool_of(books(fake), "kvpage"))) == {importer.id: 5, -1: 59}
     importer.deliver("go on")
     fake.result(importer)
@@ -196,11 +196,11 @@ def test_of_other_users_only_how_much_they_hold_is_told(fake):
         read = read_books(controller.application.list(sees), controller.models, {"fake": 0}, sees)
         return msgspec.to_builtins(read)
 
-    found = fake.call(lambda: read("local"))
+    found = fake.run(read("local"))
     assert [each["id"] for each in found["inferlets"]] == [mine.id]
     assert Counter(cells(pool_of(found, "kvpage"))) == {mine.id: 2, -4: 4, -1: 58}
     assert other.id not in str(found)
-    everything = fake.call(lambda: read(None))
+    everything = fake.run(read(None))
     assert Counter(cells(pool_of(everything, "kvpage"))) == {mine.id: 2, other.id: 4, -1: 58}
 
 
@@ -210,7 +210,7 @@ def test_of_other_users_no_tree_is_told(fake):
     async def keep():
         watch.keep(fake.state.controller.models)
 
-    fake.call(keep)
+    fake.run(keep())
     mine, other = (hold(fake, HOLD.format(pages=1, embeds=1), user) for user in ("local", "somebody"))
     seen = {sees: [watch.tree(each.id, sees) is not None for each in (mine, other)] for sees in ("local", None)}
     assert seen == {"local": [True, False], None: [True, True]}
@@ -278,9 +278,9 @@ def test_nobody_looks_any_more_when_nobody_asks(fake_served):
             watch.keep(server.state.controller.models)
             assert layer.observers
 
-        server.call(keep)
+        server.run(keep())
         server.until(lambda: not layer.observers)
-        server.call(keep)
+        server.run(keep())
         server.until(lambda: not layer.observers)
         inferlet = hold(server, HOLD.format(pages=1, embeds=1))
         assert watch.tree(inferlet.id, "local") is None
