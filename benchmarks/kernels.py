@@ -2,6 +2,7 @@
 
     python benchmarks/kernels.py [--shapes 1b,3b,8b] [--parts attention,prefix,step,rows]
     python benchmarks/kernels.py --parts tune --shapes 1b,8b     # other ways to cut the work
+    python benchmarks/kernels.py --parts shapes --shapes 1b      # and products of a single row, in a whole step
     python benchmarks/kernels.py --device cpu                    # tiny, under Triton's interpreter: only that it runs
 
 One row for a kernel, a shape and a setting: `us` and `torch_us` (of the device alone, in a CUDA graph), `error` and
@@ -40,11 +41,12 @@ def main(device: str, shapes: str, parts: str) -> None:
     from kernel_parts.attending import attention, prefix
     from kernel_parts.rows import rows
     from kernel_parts.shapes import SHAPES, Run
+    from kernel_parts.shaping import shaping
     from kernel_parts.stepping import step
     from kernel_parts.timing import read_gbps
     from kernel_parts.tuning import tune
 
-    measured = {"rows": rows, "attention": attention, "prefix": prefix, "step": step, "tune": tune}
+    measured = {"rows": rows, "attention": attention, "prefix": prefix, "step": step, "tune": tune, "shapes": shaping}
     torch.manual_seed(0)
     where = torch.device(device)
     facts = machine(device) | {"triton": triton.__version__}

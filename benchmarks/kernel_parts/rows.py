@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from pie_backend_torch.kernels import Norm
 from pie_backend_triton.ops.matvec import gated_matvec, matvec
-from pie_backend_triton.ops.norm import add_norm
+from pie_backend_triton.ops.norm import normed
 from pie_backend_triton.ops.softmax import log_softmax
 from pie_backend_triton.ops.swiglu import swiglu
 from pie_backend_triton.ops.top import top
@@ -24,10 +25,8 @@ def rows(run: Run, shape: Shape) -> Iterator[Row]:
     """Norms, activations and products of one row, then what is done to scores."""
     size, hidden, inner = run.dtype.itemsize, shape.hidden, shape.inner
     for count in run.pick((1, 32, 2048), (3,)):
-        make = partial(_normal, run, (count, hidden), (count, hidden), (hidden,))
-        yield {"kernel": "add_norm", "rows": count} | compare(
-            run, _ours_normed, _normed, make, 4 * count * hidden * size
-        )
+        make = partial(_normal, run, (count, hidden), (hidden,))
+        yield {"kernel": "norm", "rows": count} | compare(run, _ours_normed, _normed, make, 2 * count * hidden * size)
         make = partial(_normal, run, (count, 2 * inner))
         yield {"kernel": "swiglu", "rows": count} | compare(run, swiglu, _gated, make, 3 * count * inner * size)
     for name, outs, ins in (
@@ -38,9 +37,9 @@ def rows(run: Run, shape: Shape) -> Iterator[Row]:
     ):
         make = partial(_normal, run, (1, ins), (outs, ins), scale=ins**-0.5)
         yield {"kernel": "matvec", "weight": name} | compare(run, matvec, functional.linear, make, outs * ins * size)
-    make = partial(_normal, run, (1, hidden), (2 * inner, hidden), scale=hidden**-0.25)
-    row = compare(run, gated_matvec, _gated_linear, make, 2 * inner * hidden * size)
-    yield {"kernel": "matvec", "weight": "gate_up, silu"} | row
+    make = partial(_normal, run, (1, hidden), (2 * inner, hidden), (hidden,), scale=hidden**-0.25)
+    row = compare(run, _ours_normed_and_gated, _normed_and_gated, make, 2 * inner * hidden * size)
+    yield {"kernel": "matvec", "weight": "norm, gate_up, silu"} | row
     for count in run.pick((1, 32, 128), (2,)):
         make = partial(_scores, run, count, shape.vocab)
         row = compare(run, log_softmax, _log_softmax, make, 8 * count * shape.vocab)
@@ -81,12 +80,12 @@ def _scores(run: Run, count: int, vocab: int) -> tuple[torch.Tensor]:
     return (torch.randn(count, vocab, device=run.device) * 4,)
 
 
-def _ours_normed(x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return add_norm(x, delta, weight, 1e-5)[1]
+def _ours_normed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return normed(x, Norm(weight, 1e-5))
 
 
-def _normed(x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return functional.rms_norm(x + delta, weight.shape, weight, 1e-5)
+def _normed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return functional.rms_norm(x, weight.shape, weight, 1e-5)
 
 
 def _gated(joined: torch.Tensor) -> torch.Tensor:
@@ -94,8 +93,12 @@ def _gated(joined: torch.Tensor) -> torch.Tensor:
     return functional.silu(gate) * up
 
 
-def _gated_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return _gated(functional.linear(x, weight))
+def _ours_normed_and_gated(x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    return gated_matvec(x, weight, None, Norm(gain, 1e-5))
+
+
+def _normed_and_gated(x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    return _gated(functional.linear(_normed(x, gain), weight))
 
 
 def _log_softmax(logits: torch.Tensor) -> torch.Tensor:

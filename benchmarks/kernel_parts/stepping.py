@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from pie_backend_torch.adapters import Adapters
-from pie_backend_torch.building import KvPool, LeanConfig, Step, build_step
+from pie_backend_torch.building import KvPool, LeanConfig, Span, Step, build_step
 from pie_backend_torch.lean import LeanDecoder, expected_tensors
 from pie_backend_torch.rotary import RopeConfig
 from pie_backend_torch.torch_kernels import torch_recipe
@@ -75,29 +76,46 @@ class Model:
         `served_us` is the same planned anew each time, as a server does it that captures nothing.
         """
         run, decoder = self._run, self._decoder
-        spans, pages = calls_of(context, 1, branches, own)
-        pool = KvPool(decoder.layers, pages, PAGE, run.dtype, run.device)
-        for tensor in (*pool.keys, *pool.values):
-            tensor.normal_()
-        set_positions(pool, spans)
-        ids = torch.zeros(branches, dtype=torch.int64, device=run.device)
+        spans, pool, forward = self._step(branches, context, own)
         plan = host_us_of(lambda: build_step(decoder.kernels.attention, spans, PAGE, run.device), run.device, 3)
-        step = build_step(decoder.kernels.attention, spans, PAGE, run.device)
-        step.place(pool)
-
-        def forward(step: Step = step) -> torch.Tensor:
-            return decoder.logits(decoder.hidden(decoder.embed(ids), step, pool)).max(-1).indices
 
         def served() -> torch.Tensor:
             fresh = build_step(decoder.kernels.attention, spans, PAGE, run.device)
             fresh.place(pool)
             return forward(fresh)
 
-        us = us_of([forward], run.device)
+        step = self._placed(spans, pool)
+        us = us_of([partial(forward, step)], run.device)
         return {
             "us": round(us, 1),
-            "host_us": round(host_us_of(forward, run.device, 3), 1),
+            "host_us": round(host_us_of(partial(forward, step), run.device, 3), 1),
             "served_us": round(host_us_of(served, run.device, 10), 1),
             "plan_us": round(plan, 1),
             "tokens_per_s": round(branches / us * 1e6),
         }
+
+    def step_us(self, branches: int, context: int, own: int) -> float:
+        """Microseconds of one new token for each branch, in a CUDA graph."""
+        spans, pool, forward = self._step(branches, context, own)
+        return us_of([partial(forward, self._placed(spans, pool))], self._run.device)
+
+    def _placed(self, spans: Sequence[Span], pool: KvPool) -> Step:
+        step = build_step(self._decoder.kernels.attention, spans, PAGE, self._run.device)
+        step.place(pool)
+        return step
+
+    def _step(
+        self, branches: int, context: int, own: int
+    ) -> tuple[Sequence[Span], KvPool, Callable[[Step], torch.Tensor]]:
+        run, decoder = self._run, self._decoder
+        spans, pages = calls_of(context, 1, branches, own)
+        pool = KvPool(decoder.layers, pages, PAGE, run.dtype, run.device)
+        for tensor in (*pool.keys, *pool.values):
+            tensor.normal_()
+        set_positions(pool, spans)
+        ids = torch.zeros(branches, dtype=torch.int64, device=run.device)
+
+        def forward(step: Step) -> torch.Tensor:
+            return decoder.kernels.best(decoder.logits(decoder.hidden(decoder.embed(ids), step, pool)))
+
+        return spans, pool, forward

@@ -11,12 +11,25 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pie_backend_triton.ops import attend, draw, matvec, merge, norm, rotary, softmax, swiglu, top
+from pie_backend_triton.ops import (
+    attend,
+    best,
+    draw,
+    matvec,
+    merge,
+    norm,
+    query_key_value,
+    rotary,
+    softmax,
+    swiglu,
+    top,
+)
 from triton import next_power_of_2
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-STRIDES = ("query_row", "query_head", "key_slot", "value_slot", "ins", "outs")
+STRIDES = ("query_row", "query_head", "key_slot", "value_slot")
+OPTIONS = ("num_warps", "num_stages", "maxnreg")
 SHARED = {80: 163 << 10, 90: 227 << 10}  # bytes that one program may take
 
 
@@ -46,22 +59,31 @@ def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dic
         )
     tensors = {"parts": "*fp32", "part_sums": "*fp32", "out": data}
     yield merge.merge_kernel, tensors, {"HEADS": 32, "WIDTH": 96, "LANES": 128}, {"num_warps": 1}
-    tensors = dict.fromkeys(("x", "delta", "weight", "total", "out"), data)
-    yield norm.norm_kernel, tensors | {"width": "i32", "eps": "fp32"}, {"LANES": 2048, "ADDED": True}, {}
+    tensors = dict.fromkeys(("x", "weight", "out"), data)
+    yield norm.norm_kernel, tensors | {"width": "i32", "eps": "fp32"}, {"LANES": 2048}, {}
     tensors = dict.fromkeys(("joined", "cos", "sin", "query_norm", "key_norm", "query", "keys", "values"), data)
     yield (
         rotary.rotary_kernel,
-        tensors | {"eps": "fp32", "key_slot": "i32", "value_slot": "i32"},
+        tensors | {"query_eps": "fp32", "key_eps": "fp32", "turn_row": "i32", "key_slot": "i32", "value_slot": "i32"},
         {"HEADS": 32, "KV_HEADS": 8, "WIDTH": 96, "LANES": 128, "AT_ONCE": 8, "NORMED": True},
         {"num_warps": 2},
     )
     yield swiglu.swiglu_kernel, {"joined": data, "out": data, "width": "i32"}, {"LANES": swiglu.LANES}, {}
-    for outs, ins, gated in ((2048, 2048, False), (2048, 8192, False), (16384, 2048, True)):
+    for outs, ins, gated in ((2048, 2048, False), (2048, 8192, False), (8192, 2048, True)):
         shape = matvec.shape_of(outs, ins, gated)
-        options = {"num_warps": shape.pop("num_warps")}
-        tensors = dict.fromkeys(("weight", "x", "bias", "other", "out"), data)
-        flags = {"BIASED": True, "ADDED": not gated, "GATED": gated}
-        yield matvec.matvec_kernel, tensors | {"outs": "i32", "ins": "i32"}, shape | flags, options
+        options = {name: shape.pop(name) for name in OPTIONS if name in shape}
+        tensors = dict.fromkeys(("weight", "x", "gain", "bias", "other", "out"), data)
+        flags = {"NORMED": gated, "BIASED": True, "ADDED": not gated, "GATED": gated}
+        yield matvec.matvec_kernel, tensors | {"eps": "fp32"}, shape | {"OUTS": outs, "INS": ins} | flags, options
+    shape = query_key_value.shape_of()
+    options = {name: shape.pop(name) for name in OPTIONS if name in shape}
+    tensors = dict.fromkeys(("weight", "x", "gain", "bias", "cos", "sin", "query", "keys", "values"), data)
+    yield (
+        query_key_value.query_key_value_kernel,
+        tensors | {"eps": "fp32", "key_slot": "i32", "value_slot": "i32"},
+        shape | {"INS": 2048, "HEADS": 32, "KV_HEADS": 8, "WIDTH": 64, "BIASED": True},
+        options,
+    )
 
 
 def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
@@ -80,6 +102,9 @@ def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str
             {"FROM_LOGITS": first, "BLOCK": top.BLOCK},
             {"num_warps": 8},
         )
+    tensors = {"logits": "*fp32", "scores": "*fp32"}
+    yield best.block_best_kernel, tensors | sizes, {"BLOCK": best.BLOCK}, {"num_warps": 8}
+    yield best.best_kernel, tensors | {"blocks": "i32"}, {"LANES": 32}, {"num_warps": 1}
     numbers = {"sums": "*fp32", "probs": "*fp32", "count": "i32", "id_bits": "i32"}
     yield top.rank_kernel, numbers, {"LANES": 256, "RANKED": top.RANKED}, {}
     tensors = {"probs": "*fp32"} | dict.fromkeys(("temperature", "top_p", "min_p", "numbers"), "*fp64")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pie_backend_torch.kernels import Norm
 from pie_backend_triton.ops.matvec import gated_matvec, matvec
-from pie_backend_triton.ops.norm import add_norm, norm
+from pie_backend_triton.ops.norm import normed
+from pie_backend_triton.ops.query_key_value import query_key_value
 from pie_backend_triton.ops.rotary import turn_and_write
 from pie_backend_triton.ops.swiglu import swiglu
 from torch.nn import functional
@@ -28,13 +30,9 @@ def rms(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 @DTYPES
 @pytest.mark.parametrize("width", [64, 300, 2049])
-def test_norms_alone_and_behind_a_sum(dtype: torch.dtype, width: int) -> None:
-    x, delta, weight = made(5, width, dtype=dtype), made(6, width, dtype=dtype)[1:], made(width, dtype=dtype)
-    assert worst(norm(x, weight, EPS), rms(x.double(), weight)) < BOUNDS[dtype]
-    total, normed = add_norm(x, delta.contiguous(), weight, EPS)
-    assert worst(total, x.double() + delta.double()) < BOUNDS[dtype]
-    assert worst(normed, rms(total.double(), weight)) < BOUNDS[dtype]
-    assert torch.equal(normed, norm(total, weight, EPS))  # of the sum as it was rounded
+def test_norms(dtype: torch.dtype, width: int) -> None:
+    x, weight = made(5, width, dtype=dtype), made(width, dtype=dtype)
+    assert worst(normed(x, Norm(weight, EPS)), rms(x.double(), weight)) < BOUNDS[dtype]
 
 
 @DTYPES
@@ -46,39 +44,67 @@ def test_swiglu(dtype: torch.dtype, width: int) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("shape", [(6, 40), (70, 1300)], ids=str)
-def test_products_of_one_row_with_what_follows(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(6, 40), (70, 1300), (70, 5000)], ids=str)
+def test_products_of_one_row_with_what_comes_before_and_behind(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     outs, ins = shape
-    weight, bias, x = made(outs, ins, dtype=dtype), made(outs, dtype=dtype), made(1, ins, dtype=dtype)
-    other = made(1, outs, dtype=dtype)
+    weight, x = made(outs, ins, dtype=dtype) * ins**-0.5, made(1, ins, dtype=dtype)
+    bias, other, norm = made(outs, dtype=dtype), made(1, outs, dtype=dtype), Norm(made(ins, dtype=dtype), EPS)
     plain = x.double() @ weight.double().T
+    behind = rms(x.double(), norm.weight) @ weight.double().T
     assert worst(matvec(x, weight), plain) < BOUNDS[dtype]
+    assert worst(matvec(x, weight, dtype=torch.float32), plain) < BOUNDS[torch.float32]
+    assert worst(matvec(x, weight, norm=norm), behind) < BOUNDS[dtype]
     assert worst(matvec(x, weight, bias, other), plain + bias.double() + other.double()) < BOUNDS[dtype]
-    for given, value in ((None, plain), (bias, plain + bias.double())):
+    for given, first in ((None, None), (bias, None), (bias, norm)):
+        value = (plain if first is None else behind) + (0.0 if given is None else given.double())
         gate, up = value.chunk(2, 1)
-        assert worst(gated_matvec(x, weight, given), functional.silu(gate) * up) < BOUNDS[dtype]
+        assert worst(gated_matvec(x, weight, given, first), functional.silu(gate) * up) < BOUNDS[dtype]
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(8, 2, 64), (3, 1, 96), (2, 1, 6)], ids=str)
+@pytest.mark.parametrize("biased", [False, True])
+def test_queries_keys_and_values_of_one_row_in_one_launch(
+    dtype: torch.dtype, shape: tuple[int, int, int], biased: bool
+) -> None:
+    heads, kv_heads, width = shape
+    both, ins = heads + kv_heads, 70
+    weight, x = made((both + kv_heads) * width, ins, dtype=dtype), made(1, ins, dtype=dtype)
+    bias, norm = made((both + kv_heads) * width, dtype=dtype) if biased else None, Norm(made(ins, dtype=dtype), EPS)
+    cos, sin = made(1, 2, width, dtype=dtype).split(1, 1)
+    query = poisoned(1, heads, width, dtype=dtype)
+    keys, values = poisoned(4, kv_heads, width, dtype=dtype), poisoned(4, kv_heads, width, dtype=dtype)
+    query_key_value(x, norm, weight, bias, cos, sin, torch.tensor([2], device=DEVICE), query, keys, values)
+    joined = rms(x.double(), norm.weight) @ weight.double().T + (0.0 if bias is None else bias.double())
+    joined = joined.view(1, both + kv_heads, width)
+    turned = joined[:, :both] * cos.double() + joined[:, :both].roll(width // 2, -1) * sin.double()
+    assert worst(query, turned[:, :heads]) < BOUNDS[dtype]
+    assert worst(keys[2:3], turned[:, heads:]) < BOUNDS[dtype]
+    assert worst(values[2:3], joined[:, both:]) < BOUNDS[dtype]
+    assert keys[[0, 1, 3]].isnan().all() and values[[0, 1, 3]].isnan().all()
 
 
 @DTYPES
 @pytest.mark.parametrize("shape", [(8, 2, 64), (3, 1, 96), (5, 5, 128), (2, 1, 6)], ids=str)
-@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("with_norms", [False, True])
 def test_queries_are_turned_and_keys_and_values_written_to_their_slots_alone(
-    dtype: torch.dtype, shape: tuple[int, int, int], normed: bool
+    dtype: torch.dtype, shape: tuple[int, int, int], with_norms: bool
 ) -> None:
     heads, kv_heads, width = shape
     rows, both = 4, heads + kv_heads
     joined = made(rows + 1, both + kv_heads, width, dtype=dtype)  # the last row is padding
-    cos, sin = made(rows + 1, width, dtype=dtype), made(rows + 2, width, dtype=dtype)[1:].contiguous()
-    norms = (made(width, dtype=dtype), made(width + 1, dtype=dtype)[1:].contiguous()) if normed else None
+    cos, sin = made(rows + 1, 2, width, dtype=dtype).split(1, 1)
+    weights = made(width, dtype=dtype), made(width + 1, dtype=dtype)[1:].contiguous()
+    norms = (Norm(weights[0], EPS), Norm(weights[1], EPS)) if with_norms else None
     slots = torch.tensor([7, 0, 11, 3], device=DEVICE)
     query = poisoned(rows + 1, heads, width, dtype=dtype)
     keys, values = poisoned(12, kv_heads, width, dtype=dtype), poisoned(12, kv_heads, width, dtype=dtype)
-    turn_and_write(joined, cos, sin, norms, EPS, slots, query, keys, values)
+    turn_and_write(joined, cos, sin, norms, slots, query, keys, values)
     x = joined.double()[:rows]
     turned = x[:, :both]
     if norms is not None:
-        turned = torch.cat([rms(x[:, :heads], norms[0]), rms(x[:, heads:both], norms[1])], 1)
-    turned = turned * cos.double()[:rows, None] + turned.roll(width // 2, -1) * sin.double()[:rows, None]
+        turned = torch.cat([rms(x[:, :heads], weights[0]), rms(x[:, heads:both], weights[1])], 1)
+    turned = turned * cos.double()[:rows] + turned.roll(width // 2, -1) * sin.double()[:rows]
     assert worst(query[:rows], turned[:, :heads]) < BOUNDS[dtype]
     assert worst(keys[slots], turned[:, heads:]) < BOUNDS[dtype]
     assert torch.equal(values[slots], joined[:rows, both:])

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from inferlet.dist import Dist
+from pie_backend_triton.ops.best import best
 from pie_backend_triton.ops.draw import draw
 from pie_backend_triton.ops.softmax import log_softmax, log_sum_exp
 from pie_backend_triton.ops.top import top
@@ -47,6 +48,16 @@ def test_the_top_is_that_of_a_stable_sort(vocab: int, count: int) -> None:
     ordered = torch.sort(logits + 0.0, dim=-1, descending=True, stable=True).indices[:, :count]
     assert torch.equal(ids, ordered)
     assert worst(probs, logits.double().softmax(-1).gather(1, ordered)) < 1e-5
+
+
+@pytest.mark.parametrize("vocab", [1, 37, 4097, 9001])
+def test_the_best_is_the_first_of_the_largest(vocab: int) -> None:
+    logits = scores(4, vocab, seed=vocab)
+    logits[1] = logits[1].div(9).round()  # ties all over, -0.0 among them
+    logits[2] = -torch.inf
+    logits[3, :-1] = -torch.inf
+    ordered = torch.sort(logits + 0.0, dim=-1, descending=True, stable=True).indices
+    assert torch.equal(best(logits), ordered[:, 0])
 
 
 def test_draws_are_those_of_the_sdk() -> None:

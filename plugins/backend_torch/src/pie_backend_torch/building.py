@@ -4,7 +4,7 @@ from pie_backend_torch.ahead.drawing import LISTED, How, uniform
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.handlers.forward import run_pass
 from pie_backend_torch.lean_config import LeanConfig
-from pie_backend_torch.linear import Linear
+from pie_backend_torch.linear import Linear, PlainLinear
 from pie_backend_torch.load import load_backend
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Ints, Span, Step, build_step, live_slots
@@ -18,6 +18,7 @@ __all__ = [
     "LayerShape",
     "LeanConfig",
     "Linear",
+    "PlainLinear",
     "Span",
     "Step",
     "TorchBackend",

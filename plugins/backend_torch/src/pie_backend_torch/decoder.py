@@ -31,7 +31,8 @@ class Decoder(Protocol):
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
         """Vectors [tokens, hidden] -> hidden states [tokens, hidden] after the final norm.
 
-        Writes the keys and values of the new tokens to the pool. The step was placed on the pool before.
+        Writes the keys and values of the new tokens to the pool. The step was placed on the pool before. What is in `x`
+        is not kept.
         """
 
     def logits(self, hidden: Tensor) -> Tensor:

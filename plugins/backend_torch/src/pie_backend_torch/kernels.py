@@ -83,7 +83,8 @@ class AttentionPlan(Protocol):
     def attend(self, pool: KvPool, layer: int, query: Tensor, key: Tensor, value: Tensor, flavour: Flavour) -> Tensor:
         """query [rows, heads, width], key and value [rows, kv heads, width] of the new tokens -> [rows, heads, width].
 
-        key and value are in the pool already. A token that may see nothing gets zeros.
+        key and value are in the pool already, and may be empty (`QueryKeyValue`). A token that may see nothing gets
+        zeros.
         """
 
 
@@ -98,20 +99,42 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Norm:
+    """x [..., width] / sqrt(mean(x ** 2) + eps) * weight [width] (RMSNorm, Zhang and Sennrich 2019)."""
+
+    weight: Tensor
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Turning:
     """What is done to a layer's queries and keys before they attend: norms of single heads, then rotary positions."""
 
     heads: int
     kv_heads: int
     width: int
-    norms: tuple[Tensor, Tensor] | None  # of queries and keys, [width] each
-    eps: float
+    norms: tuple[Norm, Norm] | None  # of queries and keys, over the width
+
+
+class QueryKeyValue(Protocol):
+    """What a layer does before it attends, its norm first."""
+
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x [rows, hidden] -> query, key and value for `AttentionPlan.attend` of the same kernels' attention.
+
+        Queries and keys are normed (`Turning`) and turned: `y * cos + roll(y, width / 2) * sin`, cos and sin [rows, 1,
+        width]. Keys and values are written to the pool, at `step.slots`; where the attention takes them from there
+        alone, those that are returned may be empty.
+        """
 
 
 class Gated(Protocol):
-    """silu(gate(x)) * up(x): [rows, hidden] -> [rows, inner]."""
+    """The first half of a layer's MLP, its norm first: silu(gate(n)) * up(n), n = norm(x)."""
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """[rows, hidden] -> [rows, inner]"""
 
 
 class Kernels(Protocol):
@@ -125,29 +148,26 @@ class Kernels(Protocol):
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         """A linear layer over weight [out, in]; which it may keep or copy, but not change."""
 
-    def gated(self, read: Callable[..., Linear], gate: str, up: str) -> Gated:
-        """The first half of a layer's MLP. `read(*names)` makes one `Linear` of the named layers, side by side."""
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        """x [rows, hidden], normed."""
 
-    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """x [rows, hidden] / rms(x) * weight (RMSNorm, Zhang and Sennrich 2019)."""
+    def query_key_value(self, norm: Norm, linear: Linear, how: Turning) -> QueryKeyValue:
+        """linear: queries, keys, values side by side, [rows, hidden] -> [rows, (heads + 2 kv heads) * width]."""
 
-    def add_norm(self, linear: Linear, y: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """x + linear(y), and the norm of that: what lies between two halves of a layer. `x` is not used any more."""
+    def gated(self, norm: Norm, read: Callable[..., Linear], gate: str, up: str) -> Gated:
+        """`read(*names)` makes one `Linear` of the named layers, side by side."""
 
-    def turn(
-        self, joined: Tensor, how: Turning, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values side by side, joined [rows, heads + 2 kv heads, width], ready to attend.
-
-        Norms and turns queries and keys (`x * cos + roll(x, width / 2) * sin`, cos and sin [rows, 1, width]), and
-        writes keys and values to the pool, at `step.slots`. Returns query, key and value of `AttentionPlan.attend`.
-        """
+    def scores(self, head: Linear, x: Tensor) -> Tensor:
+        """head(x) in float32: x [n, hidden] -> [n, vocab]."""
 
     def top(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The `count` most probable tokens of each row of logits [n, vocab], float32, and their probabilities.
 
         ids [n, count] by falling probability, equal ones by rising id. Probabilities are of the whole row's softmax.
         """
+
+    def best(self, logits: Tensor) -> Tensor:
+        """The most probable token [n] of each row of logits [n, vocab], float32; of equal ones the first."""
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
         """A token [n] for each row of logits [n, vocab], float32; see `ahead.drawing.draw`. No look from the host."""

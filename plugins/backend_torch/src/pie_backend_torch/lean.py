@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.adapters import Adapters
-from pie_backend_torch.kernels import Flavour, Gated, Kernels, Turning
+from pie_backend_torch.kernels import Flavour, Gated, Kernels, Norm, QueryKeyValue, Turning
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear
 from pie_backend_torch.pool import KvPool, LayerShape
@@ -27,13 +27,10 @@ Read = Callable[[str], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Weights of one block. Norms are [hidden]."""
+    """One block."""
 
-    attention_norm: Tensor
-    query_key_value: Linear
-    turning: Turning
+    query_key_value: QueryKeyValue
     output: Linear
-    mlp_norm: Tensor
     gated: Gated
     down: Linear
     flavour: Flavour
@@ -60,11 +57,9 @@ class LeanDecoder:
         self.dtype, self.device = dtype, device
         shape = LayerShape(config.kv_heads, config.head_width, config.head_width)
         self.layers = (shape,) * config.layers
-        self._eps = config.norm_eps
         self._table = read("model.embed_tokens.weight")
         self._blocks = [_read_layer(config, read, kernels, adapters, index) for index in range(config.layers)]
-        # of each block's second half the norm that follows it
-        self._next_norms = [block.attention_norm for block in self._blocks[1:]] + [read("model.norm.weight")]
+        self._norm = Norm(read("model.norm.weight"), config.norm_eps)
         self._head = kernels.linear(self._table if config.tied_head else read("lm_head.weight"), None)
         self._rotary = RotaryTable(config.rope, dtype, device)
 
@@ -74,18 +69,15 @@ class LeanDecoder:
     def hidden(self, x: Tensor, step: Step, pool: KvPool) -> Tensor:
         kernels, count, x = self.kernels, x.shape[0], self.kernels.pad(x)
         cos, sin = self._rotary.rows(kernels.pad(step.positions), step.highest)
-        normed = kernels.norm(x, self._blocks[0].attention_norm, self._eps)
-        for index, (layer, next_norm) in enumerate(zip(self._blocks, self._next_norms, strict=True)):
-            how = layer.turning
-            joined = layer.query_key_value(normed).view(-1, how.heads + 2 * how.kv_heads, how.width)
-            query, key, value = kernels.turn(joined, how, cos, sin, step, pool, index)
-            out = step.plan.attend(pool, index, query, key, value, layer.flavour).reshape(-1, how.heads * how.width)
-            x, normed = kernels.add_norm(layer.output, out, x, layer.mlp_norm, self._eps)
-            x, normed = kernels.add_norm(layer.down, layer.gated(normed), x, next_norm, self._eps)
-        return normed[:count]
+        for index, layer in enumerate(self._blocks):
+            query, key, value = layer.query_key_value(x, cos, sin, step, pool, index)
+            out = step.plan.attend(pool, index, query, key, value, layer.flavour).flatten(1)
+            x = layer.output.add(out, x)
+            x = layer.down.add(layer.gated(x), x)
+        return kernels.norm(x, self._norm)[:count]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self._head(self.kernels.pad(hidden))[: hidden.shape[0]].float()
+        return self.kernels.scores(self._head, hidden)
 
 
 def _read_layer(config: LeanConfig, read: Read, kernels: Kernels, adapters: Adapters, index: int) -> Layer:
@@ -100,17 +92,20 @@ def _read_layer(config: LeanConfig, read: Read, kernels: Kernels, adapters: Adap
     def joined(tensors: list[Tensor]) -> Tensor:
         return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
-    def norm(name: str) -> Tensor:
-        return read(f"{prefix}{name}.weight")
+    def norm(name: str) -> Norm:
+        return Norm(read(f"{prefix}{name}.weight"), config.norm_eps)
 
     norms = (norm("self_attn.q_norm"), norm("self_attn.k_norm")) if config.head_norms else None
     return Layer(
-        attention_norm=norm("input_layernorm"),
-        query_key_value=linear(*[f"self_attn.{part}_proj" for part in "qkv"], bias=config.qkv_bias),
-        turning=Turning(config.heads, config.kv_heads, config.head_width, norms, config.norm_eps),
+        query_key_value=kernels.query_key_value(
+            norm("input_layernorm"),
+            linear(*[f"self_attn.{part}_proj" for part in "qkv"], bias=config.qkv_bias),
+            Turning(config.heads, config.kv_heads, config.head_width, norms),
+        ),
         output=linear("self_attn.o_proj", bias=config.output_bias),
-        mlp_norm=norm("post_attention_layernorm"),
-        gated=kernels.gated(partial(linear, bias=config.mlp_bias), "mlp.gate_proj", "mlp.up_proj"),
+        gated=kernels.gated(
+            norm("post_attention_layernorm"), partial(linear, bias=config.mlp_bias), "mlp.gate_proj", "mlp.up_proj"
+        ),
         down=linear("mlp.down_proj", bias=config.mlp_bias),
         flavour=Flavour(window=config.windows[index]),
     )

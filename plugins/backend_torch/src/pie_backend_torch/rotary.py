@@ -50,25 +50,22 @@ class RotaryTable:
         self._frequencies, self._scale = _frequencies(config)
         self._dtype, self._device = dtype, device
         width = 2 * self._frequencies.numel()
-        self._cos = torch.empty(0, 1, width, dtype=dtype, device=device)
-        self._sin = torch.empty(0, 1, width, dtype=dtype, device=device)
+        self._table = torch.empty(0, 2, width, dtype=dtype, device=device)  # cos and sin: one launch gathers both
 
     def rows(self, positions: Tensor, highest: int) -> tuple[Tensor, Tensor]:
-        """cos and sin [tokens, 1, width] of positions [tokens], none above `highest`."""
-        while highest >= self._cos.shape[0]:
+        """cos and sin [tokens, 1, width] of positions [tokens], none above `highest`; the last dimension is dense."""
+        while highest >= self._table.shape[0]:
             self._grow()
-        return self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+        both = self._table.index_select(0, positions)
+        return both[:, :1], both[:, 1:]
 
     def _grow(self) -> None:
-        start = self._cos.shape[0]
+        start = self._table.shape[0]
         angles = torch.outer(torch.arange(start, start + BLOCK).float(), self._frequencies)
         cos, sin = angles.cos() * self._scale, angles.sin() * self._scale
         # rotate_half negates the upper half and swaps the two; the sign is folded into the table
-        self._cos = self._extended(self._cos, torch.cat([cos, cos], -1))
-        self._sin = self._extended(self._sin, torch.cat([-sin, sin], -1))
-
-    def _extended(self, table: Tensor, rows: Tensor) -> Tensor:
-        return torch.cat([table, rows[:, None].to(dtype=self._dtype, device=self._device)])
+        both = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)], 1)
+        self._table = torch.cat([self._table, both.to(dtype=self._dtype, device=self._device)])
 
 
 def _frequencies(config: RopeConfig) -> tuple[Tensor, float]:

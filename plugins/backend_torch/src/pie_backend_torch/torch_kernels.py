@@ -12,7 +12,7 @@ from pie_backend_torch.ahead.drawing import How, draw
 from pie_backend_torch.attention import GroupedAttention
 from pie_backend_torch.flash.choice import choose_attention
 from pie_backend_torch.flash.selfcheck import Asked
-from pie_backend_torch.kernels import Attention, Flavour, Gated, Kernels, Recipe, Turning
+from pie_backend_torch.kernels import Attention, Flavour, Gated, Kernels, Norm, QueryKeyValue, Recipe, Turning
 from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear, LinearMaker
 from pie_backend_torch.pool import KvPool, LayerShape
@@ -34,36 +34,49 @@ class TorchKernels:
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return self._maker.make(weight, bias)
 
-    def gated(self, read: Callable[..., Linear], gate: str, up: str) -> Gated:
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        return functional.rms_norm(x, norm.weight.shape, norm.weight, norm.eps)
+
+    def query_key_value(self, norm: Norm, linear: Linear, how: Turning) -> QueryKeyValue:
+        def run(
+            x: Tensor, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            joined = linear(self.norm(x, norm)).view(-1, how.heads + 2 * how.kv_heads, how.width)
+            query, key, value = self._turned(joined, how, cos, sin)
+            pool.write(layer, step.slots, key, value)
+            return query, key, value
+
+        return run
+
+    def gated(self, norm: Norm, read: Callable[..., Linear], gate: str, up: str) -> Gated:
         gates, rises = read(gate), read(up)
-        return lambda x: rises.mul(x, gates.silu(x))
 
-    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return functional.rms_norm(x, weight.shape, weight, eps)
+        def run(x: Tensor) -> Tensor:
+            x = self.norm(x, norm)
+            return rises.mul(x, gates.silu(x))
 
-    def add_norm(self, linear: Linear, y: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        x = linear.add(y, x)
-        return x, self.norm(x, weight, eps)
+        return run
 
-    def turn(
-        self, joined: Tensor, how: Turning, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        both = how.heads + how.kv_heads
-        turned = joined[:, :both]
-        if how.norms is not None:
-            query = self.norm(joined[:, : how.heads], how.norms[0], how.eps)
-            key = self.norm(joined[:, how.heads : both], how.norms[1], how.eps)
-            turned = torch.cat([query, key], 1)
-        turned = turned * cos + turned.roll(how.width // 2, -1) * sin
-        query, key, value = turned[:, : how.heads], turned[:, how.heads :], joined[:, both:]
-        pool.write(layer, step.slots, key, value)
-        return query, key, value
+    def scores(self, head: Linear, x: Tensor) -> Tensor:
+        return head(pad_rows(x))[: x.shape[0]].float()
 
     def top(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return top_probabilities(logits, count)
 
+    def best(self, logits: Tensor) -> Tensor:
+        return logits.max(-1).indices
+
     def draw(self, logits: Tensor, how: How) -> Tensor:
         return draw(logits, how, self.top)
+
+    def _turned(self, joined: Tensor, how: Turning, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        both = how.heads + how.kv_heads
+        turned = joined[:, :both]
+        if how.norms is not None:
+            query, key = joined[:, : how.heads], joined[:, how.heads : both]
+            turned = torch.cat([self.norm(query, how.norms[0]), self.norm(key, how.norms[1])], 1)
+        turned = turned * cos + turned.roll(how.width // 2, -1) * sin
+        return turned[:, : how.heads], turned[:, how.heads :], joined[:, both:]
 
 
 def torch_recipe(attention: str) -> Recipe:

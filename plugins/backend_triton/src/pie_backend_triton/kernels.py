@@ -5,44 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from pie_backend_torch.building import LISTED, How, KvPool, LeanConfig, Linear, Step, TorchKernels, uniform
-from pie_backend_torch.kernels import Attention, Gated, Kernels, Turning
+from pie_backend_torch.building import (
+    LISTED,
+    How,
+    KvPool,
+    LeanConfig,
+    Linear,
+    PlainLinear,
+    Step,
+    TorchKernels,
+    uniform,
+)
+from pie_backend_torch.kernels import Attention, Gated, Kernels, Norm, QueryKeyValue, Turning
 from torch import Tensor
-from torch.nn import functional
 
 from pie_backend_triton.attention import TileAttention
 from pie_backend_triton.coverage import check_coverage, processors
+from pie_backend_triton.ops.best import best
 from pie_backend_triton.ops.draw import draw
 from pie_backend_triton.ops.matvec import gated_matvec, matvec
-from pie_backend_triton.ops.norm import add_norm, norm
+from pie_backend_triton.ops.norm import normed
+from pie_backend_triton.ops.query_key_value import query_key_value
 from pie_backend_triton.ops.rotary import turn_and_write
 from pie_backend_triton.ops.swiglu import swiglu
 from pie_backend_triton.ops.top import MOST, top
 from pie_backend_triton.tiles import Cutting
 
 
-class TritonLinear:
+class TritonLinear(PlainLinear):
     """See `linear.Linear`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight = weight.contiguous()
-        self.bias = bias
+        super().__init__(weight.contiguous(), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return matvec(x, self.weight, self.bias) if x.shape[0] == 1 else functional.linear(x, self.weight, self.bias)
-
-    def silu(self, x: Tensor) -> Tensor:
-        return functional.silu(self(x))
-
-    def mul(self, x: Tensor, other: Tensor) -> Tensor:
-        return self(x) * other
+        return matvec(x, self.weight, self.bias) if x.shape[0] == 1 else super().__call__(x)
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
-        return matvec(x, self.weight, self.bias, other) if x.shape[0] == 1 else self(x) + other
+        return matvec(x, self.weight, self.bias, other) if x.shape[0] == 1 else super().add(x, other)
+
+    def behind(self, norm: Norm, x: Tensor) -> Tensor:
+        """y of the normed x."""
+        if x.shape[0] == 1:
+            return matvec(x, self.weight, self.bias, norm=norm)
+        return super().__call__(normed(x, norm))
 
 
 class TritonKernels:
-    """See `kernels.Kernels`."""
+    """See `kernels.Kernels`. What goes through adapters is normed by itself: their terms want it, too."""
 
     def __init__(self, cutting: Cutting) -> None:
         self.attention: Attention = TileAttention(cutting)
@@ -54,38 +64,50 @@ class TritonKernels:
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return TritonLinear(weight, bias)
 
-    def gated(self, read: Callable[..., Linear], gate: str, up: str) -> Gated:
-        joined = read(gate, up)
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        return normed(x, norm)
 
-        def run(x: Tensor) -> Tensor:
-            if x.shape[0] == 1 and isinstance(joined, TritonLinear):
-                return gated_matvec(x, joined.weight, joined.bias)
-            return swiglu(joined(x))
+    def query_key_value(self, norm: Norm, linear: Linear, how: Turning) -> QueryKeyValue:
+        plain = linear if isinstance(linear, TritonLinear) else None
+
+        def run(
+            x: Tensor, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            keys, values = pool.keys[layer], pool.values[layer]
+            query = torch.empty(x.shape[0], how.heads, how.width, dtype=x.dtype, device=x.device)
+            if plain is not None and how.norms is None and x.shape[0] == 1:
+                query_key_value(x, norm, plain.weight, plain.bias, cos, sin, step.slots, query, keys, values)
+            else:
+                joined = linear(normed(x, norm)) if plain is None else plain.behind(norm, x)
+                joined = joined.view(-1, how.heads + 2 * how.kv_heads, how.width)
+                turn_and_write(joined, cos, sin, how.norms, step.slots, query, keys, values)
+            return query, keys[:0], values[:0]  # attention takes them from the pool
 
         return run
 
-    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return norm(x, weight, eps)
+    def gated(self, norm: Norm, read: Callable[..., Linear], gate: str, up: str) -> Gated:
+        joined = read(gate, up)
+        plain = joined if isinstance(joined, TritonLinear) else None
 
-    def add_norm(self, linear: Linear, y: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        if x.shape[0] == 1:
-            x = linear.add(y, x)
-            return x, norm(x, weight, eps)
-        return add_norm(x, linear(y), weight, eps)
+        def run(x: Tensor) -> Tensor:
+            if plain is not None and x.shape[0] == 1:
+                return gated_matvec(x, plain.weight, plain.bias, norm)
+            return swiglu(joined(normed(x, norm)))
 
-    def turn(
-        self, joined: Tensor, how: Turning, cos: Tensor, sin: Tensor, step: Step, pool: KvPool, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        query = torch.empty(joined.shape[0], how.heads, how.width, dtype=joined.dtype, device=joined.device)
-        keys, values = pool.keys[layer], pool.values[layer]
-        turn_and_write(joined, cos, sin, how.norms, how.eps, step.slots, query, keys, values)
-        both = how.heads + how.kv_heads
-        return query, joined[:, how.heads : both], joined[:, both:]
+        return run
+
+    def scores(self, head: Linear, x: Tensor) -> Tensor:
+        if isinstance(head, TritonLinear) and x.shape[0] == 1:
+            return matvec(x, head.weight, dtype=torch.float32)
+        return head(x).float()
 
     def top(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         if 1 < count <= min(MOST, logits.shape[1] - 1):
             return top(logits.contiguous(), count)
         return self._torch.top(logits, count)
+
+    def best(self, logits: Tensor) -> Tensor:
+        return best(logits.contiguous())
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
         ids, probs = self.top(logits, min(LISTED, logits.shape[1]))

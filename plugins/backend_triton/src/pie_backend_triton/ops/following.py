@@ -20,9 +20,22 @@ HOPPER = (9, 0)
 
 @triton.jit
 def follow(FOLLOWS: tl.constexpr):
-    """Let the next kernel start, and wait for the one before. Nothing that others write may be read before."""
+    """Let the next kernel start, and wait for the one before."""
+    release(FOLLOWS)
+    wait(FOLLOWS)
+
+
+@triton.jit
+def release(FOLLOWS: tl.constexpr):
+    """Let the next kernel start."""
     if FOLLOWS:
         gdc_launch_dependents()
+
+
+@triton.jit
+def wait(FOLLOWS: tl.constexpr):
+    """Wait for the kernel before. Nothing that it or those before it in the pass write may be read any earlier."""
+    if FOLLOWS:
         gdc_wait()
 
 

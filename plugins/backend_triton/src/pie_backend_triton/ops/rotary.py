@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from pie_backend_torch.kernels import Norm
 from torch import Tensor
 
 from pie_backend_triton.ops.following import follow, following
@@ -24,7 +25,9 @@ def rotary_kernel(
     query,
     keys,
     values,
-    eps,
+    query_eps,
+    key_eps,
+    turn_row,
     key_slot,
     value_slot,
     HEADS: tl.constexpr,
@@ -49,7 +52,7 @@ def rotary_kernel(
     x = raw.to(tl.float32)
     across = tl.load(source + opposite[None, :], mask=within, other=0.0).to(tl.float32)
     if NORMED:
-        inverse = 1.0 / tl.sqrt(tl.sum(x * x, 1) / WIDTH + eps)
+        inverse = 1.0 / tl.sqrt(tl.sum(x * x, 1) / WIDTH + tl.where(is_query, query_eps, key_eps))
         asks = is_query[:, None] & within
         gives = (~is_query & ~is_value)[:, None] & within
         weight = tl.load(query_norm + lane[None, :] + 0 * head[:, None], mask=asks, other=0.0).to(tl.float32)
@@ -59,8 +62,8 @@ def rotary_kernel(
         x = x * inverse[:, None] * weight
         across = across * inverse[:, None] * weight_across
     on = lane < WIDTH
-    turn = tl.load(cos + row * WIDTH + lane, mask=on, other=0.0).to(tl.float32)
-    swap = tl.load(sin + row * WIDTH + lane, mask=on, other=0.0).to(tl.float32)
+    turn = tl.load(cos + row * turn_row + lane, mask=on, other=0.0).to(tl.float32)
+    swap = tl.load(sin + row * turn_row + lane, mask=on, other=0.0).to(tl.float32)
     turned = x * turn[None, :] + across * swap[None, :]
     slot = tl.load(slots + row)
     target = query + (row * HEADS + head[:, None]) * WIDTH + lane[None, :]
@@ -75,8 +78,7 @@ def turn_and_write(
     joined: Tensor,
     cos: Tensor,
     sin: Tensor,
-    norms: tuple[Tensor, Tensor] | None,
-    eps: float,
+    norms: tuple[Norm, Norm] | None,
     slots: Tensor,
     query: Tensor,
     keys: Tensor,
@@ -84,23 +86,27 @@ def turn_and_write(
 ) -> None:
     """Write queries to `query` [rows, heads, width] and keys and values to `slots` of the pool, the first `slots` rows.
 
-    joined [rows, heads + 2 kv heads, width]: queries, keys, values side by side; cos and sin [rows, width], with the
-    sign of the half that is negated in sin: out = x * cos + roll(x, width / 2) * sin. norms: weights [width] of queries
-    and keys. keys and values [slots, kv heads, width], dense but for the slots' stride; slots [n] int64, no two equal.
+    joined [rows, heads + 2 kv heads, width]: queries, keys, values side by side; cos and sin [rows, 1, width], of the
+    same stride, with the sign of the half that is negated in sin: out = x * cos + roll(x, width / 2) * sin. norms: of
+    queries and of keys, over the width. keys and values [slots, kv heads, width], dense but for the slots' stride;
+    slots [n] int64, no two equal.
     """
     heads, kv_heads, width = query.shape[1], keys.shape[1], query.shape[2]
     at_once = 8
-    weights = (cos, cos) if norms is None else norms
+    first, second = norms or (Norm(cos, 0.0), Norm(cos, 0.0))
     rotary_kernel[(slots.shape[0], triton.cdiv(heads + 2 * kv_heads, at_once))](
         joined,
         cos,
         sin,
-        *weights,
+        first.weight,
+        second.weight,
         slots,
         query,
         keys,
         values,
-        eps,
+        first.eps,
+        second.eps,
+        cos.stride(0),
         keys.stride(0),
         values.stride(0),
         HEADS=heads,
