@@ -9,7 +9,7 @@ to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_di
 (trait decode); bursts by decode, as `Context.generate` asks for them.
 
 `device_ms` is how long a step captured in a CUDA graph takes when nothing but it is launched, `exposed_us` what a step
-takes beside that.
+takes beside that, `busy` the device's share of the time.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
@@ -295,6 +295,7 @@ def run_width(
             }
             | ({"device_ms": round(device_ms, 4)} if device_ms else {})
             | ({"exposed_us": round((wall / tokens * 1e3 - device_ms) * 1e3, 1)} if device_ms else {})
+            | ({"busy": round(device_ms / (wall / tokens * 1e3), 4)} if device_ms else {})
             | facts
         )
 

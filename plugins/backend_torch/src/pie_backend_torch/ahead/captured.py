@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pie_backend_torch.ahead.drawing import How, draw_best
+from pie_backend_torch.ahead.drawing import How
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
 
 OWN = 8  # arrays of a pass before those of its attention
+TURNS = 8  # runs of a captured pass, the last of which what it gave is kept for
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +51,61 @@ class Pass:
         plan.receive(parts[OWN:], decoder.device)
         self.block = block
         self.slots = parts[1].view(shape.rows, shape.ticks)
-        self._tick = torch.zeros(1, dtype=torch.int64, device=decoder.device)
+        self._state = torch.zeros(2, dtype=torch.int64, device=decoder.device)  # passes of this plan, passes in all
         self._decoder, self._pool, self._plan, self._shape = decoder, pool, plan, shape
         self._start, self._settings = parts[0], parts[2:OWN]
         self._ids = ids[: shape.rows]
         self._replay: Callable[[], object] | None = None
-        self._out: tuple[Tensor, Tensor] | None = None
+        self._ran = 0
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     def begin(self) -> None:
         """The next pass is the first of a plan."""
-        self._tick.zero_()
+        self._state[:1].zero_()
 
     def run(self) -> tuple[Tensor, Tensor]:
-        """Tokens [rows] and hidden states [rows, hidden]. Of a captured pass they are overwritten by the next run."""
-        if self._replay is None:
+        """Tokens [rows] and hidden states [rows, hidden]. Of a captured pass they are there for `TURNS` more runs."""
+        if self._replay is None or self._kept is None:
             return self._compute()
         self._replay()
-        assert self._out is not None
-        return self._out
+        turn, self._ran = self._ran % TURNS, self._ran + 1
+        return self._kept[0][turn], self._kept[1][turn]
 
     def capture(self, memory: Any) -> None:
         """Make it one launch. Runs it, once, with what is in its block. memory: of all graphs, which run in turn."""
-        kept = self._ids.clone()
+        before = self._ids.clone()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
+            tokens, hidden = self._compute()
+            self._kept = tokens.new_zeros(TURNS, *tokens.shape), hidden.new_zeros(TURNS, *hidden.shape)
             self._compute()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
-            self._out = self._compute()
+            self._compute()
         self._replay = graph.replay
-        self._ids.copy_(kept)
+        self._state.zero_()
+        self._ids.copy_(before)
 
     def _compute(self) -> tuple[Tensor, Tensor]:
-        decoder, pool, tick = self._decoder, self._pool, self._tick
+        decoder, pool, tick = self._decoder, self._pool, self._state[:1]
         slots = self.slots.index_select(1, tick).view(-1)
         step = Step(self._shape.rows, decoder.max_position - 1, self._start + tick, slots, self._plan, [])
-        step.place(pool)
+        self._plan.place(step, pool)  # where tokens stand is in the pool already
         hidden = decoder.hidden(decoder.embed(self._ids), step, pool)
         logits = decoder.logits(hidden)
-        tokens = draw_best(logits) if self._shape.greedy else decoder.kernels.draw(logits, self._how())
+        kernels = decoder.kernels
+        tokens = kernels.best(logits) if self._shape.greedy else kernels.draw(logits, self._how())
         self._ids.copy_(tokens)
-        tick += 1
+        if self._kept is not None:
+            turn = self._state[1:] % TURNS
+            for kept, one in zip(self._kept, (tokens, hidden), strict=True):
+                kept.index_copy_(0, turn, one[None])
+        self._state += 1
         return tokens, hidden
 
     def _how(self) -> How:
         temperature, top_p, min_p = (part.view(torch.float64) for part in self._settings[:3])
         top_k, seed, number = self._settings[3:]
-        return How(temperature, top_p, min_p, top_k, seed, number + self._tick)
+        return How(temperature, top_p, min_p, top_k, seed, number + self._state[:1])

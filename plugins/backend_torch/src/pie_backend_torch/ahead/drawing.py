@@ -25,11 +25,6 @@ class How:
     number: Tensor  # int64, of the draw
 
 
-def draw_best(logits: Tensor) -> Tensor:
-    """The most probable token of each row [n, vocab]; of equal ones the first."""
-    return logits.max(-1).indices
-
-
 def draw(logits: Tensor, how: How, top: Top) -> Tensor:
     """A token [n] for each row of logits [n, vocab] float32. Nothing is looked at on the host.
 

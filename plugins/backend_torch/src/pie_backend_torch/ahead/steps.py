@@ -46,6 +46,7 @@ class StepsAhead:
         self._decoder, self._pool = backend.decoder, backend.pool
         self._device = self._decoder.device
         self._cuda = self._device.type == "cuda"
+        self._aside: Any = torch.cuda.Stream(self._device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._fixed = self._decoder.kernels.attention.capturable  # plans have fixed shapes
         self._rows = Rows()
         self._ids = torch.zeros(MOST_ROWS, dtype=torch.int64, device=self._device)
@@ -95,14 +96,20 @@ class StepsAhead:
         tokens, hidden = self._pass.run()
         arrived = None
         if self._cuda:
-            there = torch.empty(tokens.shape, dtype=torch.int64, pin_memory=True)
-            there.copy_(tokens, non_blocking=True)
-            tokens, hidden = there, hidden.clone()
-            arrived = torch.cuda.current_stream().record_event()
+            tokens, arrived = self._on_their_way(tokens)
         self._flights.append(_Flight([(self._planned[one], one) for one in going], tokens, hidden, arrived))
         for one in going:
             one.has_run()
             self._on_way[one] += 1
+
+    def _on_their_way(self, tokens: Tensor) -> tuple[Tensor, Any]:
+        """Where they will be on the host, and when: copied beside what is launched next, not before it."""
+        there = torch.empty(tokens.shape, dtype=torch.int64, pin_memory=True)
+        self._aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._aside):
+            there.copy_(tokens, non_blocking=True)
+            tokens.record_stream(self._aside)
+            return there, self._aside.record_event()
 
     def _plan(self, going: Sequence[Course]) -> None:
         if fresh := [one for one in going if self._rows.of(one) is None]:
