@@ -72,24 +72,33 @@ def dense_us(run: Run, shape: Shape, context: int, new: int, branches: int) -> f
 class Attending:
     """One layer's attention over a pool, by our tiles (side 0) and by the torch backend (side 1)."""
 
-    def __init__(
-        self, run: Run, shape: Shape, context: int, new: int, branches: int, own: int, spread: int = 2, **cut: int
-    ) -> None:
-        spans, pages = calls_of(context, new, branches, own)
+    def __init__(self, run: Run, shape: Shape, context: int, new: int, branches: int, own: int) -> None:
+        spans, pages = self.spans, _ = calls_of(context, new, branches, own)
         self.pool = KvPool([LayerShape(shape.kv_heads, shape.width, shape.width)], pages, PAGE, run.dtype, run.device)
         self.pool.keys[0].normal_()
         self.pool.values[0].normal_()
         set_positions(self.pool, spans)
         self.query = run.normal(branches * new, shape.heads, shape.width)
         self.tokens, self.shape = (branches, new), shape
-        group = shape.heads // shape.kv_heads
-        cutting = Cutting(group, shape.kv_heads, PAGE, spread * processors(run.device), **cut)
         self.steps = [
-            build_step(kind, spans, PAGE, run.device) for kind in (TileAttention(cutting), GroupedAttention())
+            build_step(kind, spans, PAGE, run.device) for kind in (TileAttention(self.cutting()), GroupedAttention())
         ]
         for step in self.steps:
             step.place(self.pool)
         self.key, self.value = (tensor[0][self.steps[0].slots] for tensor in (self.pool.keys, self.pool.values))
+
+    def cutting(self, spread: int = 2, **cut: Any) -> Cutting:
+        shape, device = self.shape, self.pool.positions.device
+        return Cutting(shape.heads // shape.kv_heads, shape.kv_heads, PAGE, spread * processors(device), **cut)
+
+    def cut(self, **cut: Any) -> None:
+        """Plan our side anew. See `cutting`."""
+        self.steps[0] = build_step(TileAttention(self.cutting(**cut)), self.spans, PAGE, self.pool.positions.device)
+        self.place()
+
+    def place(self) -> None:
+        """Make our side look anew at what its tiles see, when it attends next."""
+        self.steps[0].place(self.pool)
 
     def __call__(self, side: int) -> torch.Tensor:
         return self.steps[side].plan.attend(self.pool, 0, self.query, self.key, self.value, PLAIN)
@@ -115,6 +124,8 @@ def set_positions(pool: KvPool, spans: Sequence[Span]) -> None:
     for span in spans:
         slots = torch.tensor(span.pages, dtype=torch.int64)[:, None] * PAGE + torch.arange(PAGE)
         held, positions = slots.view(-1)[: span.positions[0]], torch.arange(span.positions[0])
+        if not len(held):
+            continue  # a prefill without a context
         pool.positions[held.to(pool.positions.device)] = positions.to(pool.positions.device)
         pool.keep_ledger().write(held.numpy(), positions.numpy())
 

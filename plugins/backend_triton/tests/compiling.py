@@ -13,6 +13,7 @@ from typing import Any
 
 from pie_backend_triton.ops import (
     attend,
+    attend_one,
     best,
     draw,
     matvec,
@@ -21,6 +22,7 @@ from pie_backend_triton.ops import (
     query_key_value,
     rotary,
     softmax,
+    survey,
     swiglu,
     top,
 )
@@ -37,12 +39,22 @@ def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dic
     """Kernel, types of its arguments (int64 pointers are not named), constants, options; as they are launched."""
     data = f"*{dtype}"
     exact = dtype == "fp32"
-    kinds = ((64, 16, 16, False, False), (96, 8, 64, True, False), (128, 32, 64, False, True))
+    kinds = (
+        (64, 16, 16, False, False),
+        (96, 8, 128, True, False),
+        (128, 32, 64, False, True),
+        (64, 16, 128, False, False),
+        (128, 16, 128, False, False),
+    )
     for width, page, height, masked, windowed in kinds[:1] if exact else kinds:  # exact products take long to compile
-        shape = attend.shape_of(height, width, exact)
-        options = {name: shape.pop(name) for name in ("num_warps", "num_stages")}
+        shape = attend.shape_of(height, width, exact, masked)
+        options = {name: shape.pop(name) for name in OPTIONS if name in shape}
         numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES[:4]), "i32")
-        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {"parts": "*fp32", "part_sums": "*fp32"}
+        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {
+            "parts": "*fp32",
+            "part_sums": "*fp32",
+            "bounds": "*i32",
+        }
         sizes = {
             "HEADS": 32,
             "GROUP": 4,
@@ -54,9 +66,17 @@ def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dic
         yield (
             attend.attend_kernel,
             tensors | numbers,
-            sizes | shape | {"MASKED": masked, "WINDOWED": windowed, "EXACT": exact},
+            sizes | shape | {"MASKED": masked, "WINDOWED": windowed, "EXACT": exact, "NEAR": True},
             options,
         )
+    for width, page in ((64, 16), (128, 32)):
+        sizes = {"HEADS": 32, "GROUP": 4, "WIDTH": width, "LANES": width, "PAGE": page, "HEIGHT": 16, "KEYS": 128}
+        numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES), "i32")
+        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {"parts": "*fp32", "part_sums": "*fp32"}
+        flags = {"WINDOWED": width == 128, "EXACT": exact}
+        yield attend_one.attend_one_kernel, tensors | numbers, sizes | flags, {"num_warps": width // 16}
+    seeing = {"ROWS": 128, "PAGE": 16, "AT_ONCE": survey.AT_ONCE, "WINDOWED": True}
+    yield survey.survey_kernel, {"bounds": "*i32", "window": "i32"}, seeing, {}
     tensors = {"parts": "*fp32", "part_sums": "*fp32", "out": data}
     yield merge.merge_kernel, tensors, {"HEADS": 32, "WIDTH": 96, "LANES": 128}, {"num_warps": 1}
     tensors = dict.fromkeys(("x", "weight", "out"), data)

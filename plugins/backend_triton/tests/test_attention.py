@@ -22,11 +22,12 @@ SHAPES = [  # heads, kv heads, width, page size
 ]
 
 
-def attended(world: World, window: int | None = None, room: Room | None = None, **cut: int) -> torch.Tensor:
-    """What the kernels make of a world's calls, over outputs that were NaN."""
+def attended(world: World, window: int | None = None, room: Room | None = None, **cut: Any) -> torch.Tensor:
+    """What the kernels make of a world's calls, over outputs and a pool that are NaN but for what somebody sees."""
     defaults = {"programs": 16, "least_shared": 24, "least_split": 48}
     cutting = Cutting(world.heads // world.kv_heads, world.kv_heads, world.page_size, **defaults | cut)
     query, key, value = world.new_tokens()
+    world.spoil(window)
     step = build_step(TileAttention(cutting), world.spans, world.page_size, DEVICE)
     if room is not None:
         step.plan = TileAttention(cutting).plan(world.spans, world.page_size, False, room)
@@ -104,7 +105,34 @@ def test_a_tree_of_branches_of_several_tokens_with_and_without_masks_and_windows
     attended(world, window=50)
 
 
-def planned(world: World, **cut: int) -> Any:
+WINDOWS = [None, 33, 150]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_hole_in_a_prefix_and_rows_asked_before_its_end(window: int | None) -> None:
+    world = World(8, 2, 64, 16, torch.float32)
+    prefix = world.chain(320)
+    page, _ = prefix[9]
+    prefix[9] = (page, 0b0111_1111_1111_1111)
+    for asked in (320, 327, 100, 319, 304, 175):
+        world.call(prefix, asked, 1)
+    attended(world, window)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_positions_that_do_not_rise_in_a_prefix(window: int | None) -> None:
+    world = World(6, 2, 64, 8, torch.float32)
+    pages = world.chain(200)
+    for number, (page, _) in enumerate(pages[4:7]):  # the last of them after everybody
+        world.pool.positions[page * 8 : page * 8 + 8] += 90 * number - torch.arange(8, device=DEVICE)
+    world.call([*pages[12:], *pages[:12]], 200, 3)
+    world.call(pages, 90, 6)
+    for asked in (200, 120, 30):
+        world.call(pages[::-1], asked, 1)
+    attended(world, window, least_split=400)  # in one piece
+
+
+def planned(world: World, **cut: Any) -> Any:
     defaults = {"programs": 16, "least_shared": 24, "least_split": 48}
     cutting = Cutting(world.heads // world.kv_heads, world.kv_heads, world.page_size, **defaults | cut)
     return TileAttention(cutting).plan(world.spans, world.page_size, False)
@@ -122,8 +150,16 @@ def test_a_shared_page_is_read_once_for_all_branches() -> None:
 def test_a_prefill_looks_at_no_page_behind_its_own_tokens() -> None:
     world = World(8, 2, 64, 16, torch.float32)
     world.call([], 0, 160)
-    tiles = planned(world, least_split=10_000)._tiling.launches[0].tiles
-    assert tiles[:, 3].tolist() == list(range(1, 11))
+    tiles = planned(world, least_split=10_000, heights=(16, 64))._tiling.launches[0].tiles
+    assert sorted(tiles[:, 3].tolist()) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 8, 16])
+def test_few_blocks_are_cut_in_tiles_that_run_at_once_and_keep_the_device_busy(blocks: int) -> None:
+    cutting = Cutting(4, 8, 16, programs=264)
+    for entries in range(600, 3000, 7):
+        programs = blocks * -(-entries // cutting.split([(blocks, entries)])) * 8
+        assert 264 / 2 < programs <= 264
 
 
 def test_a_plan_of_fixed_shape_says_the_same_in_arrays_that_depend_on_the_room_alone() -> None:

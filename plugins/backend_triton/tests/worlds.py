@@ -79,6 +79,15 @@ class World:
         where = slots.to(DEVICE)
         return query, self.pool.keys[0][where], self.pool.values[0][where]
 
+    def spoil(self, window: int | None) -> None:
+        """Let keys and values that nobody of the batch may see be NaN."""
+        unseen = torch.ones(len(self.pool.positions), dtype=torch.bool)
+        for span, live in zip(self.spans, self.contexts, strict=True):
+            slots = torch.tensor([*live, *span.slots])
+            unseen[slots[self._sees(span, slots, window).any(0).cpu()]] = False
+        for tensor in (self.pool.keys[0], self.pool.values[0]):
+            tensor[unseen.to(DEVICE)] = float("nan")
+
     def defined(self, query: torch.Tensor, window: int | None = None) -> torch.Tensor:
         """What attention is by its definition, in float64: [rows, heads, width]."""
         return torch.cat(list(self._each(query, window)))
@@ -91,18 +100,22 @@ class World:
                 tensor[0][slots].double().repeat_interleave(self.heads // self.kv_heads, 1)
                 for tensor in (self.pool.keys, self.pool.values)
             )
-            stands = self.pool.positions[slots]
-            asked = torch.tensor(list(span.positions)).to(DEVICE)
-            seen = stands[None] <= asked[:, None]
-            if span.mask is not None:
-                seen = torch.from_numpy(span.mask).to(DEVICE)
-            elif window is not None:
-                seen &= asked[:, None] - stands[None] < window
+            key, value = key.nan_to_num(0.0), value.nan_to_num(0.0)  # of slots that nobody sees
+            seen = self._sees(span, slots, window)
             mine = query[at : at + len(span.slots)].double()
             scores = torch.einsum("qhw,khw->hqk", mine, key) * self.width**-0.5
             weights = scores.masked_fill(~seen, float("-inf")).softmax(-1).nan_to_num(0.0)  # blind rows get zeros
             yield torch.einsum("hqk,khw->qhw", weights, value)
             at += len(span.slots)
+
+    def _sees(self, span: Span, slots: torch.Tensor, window: int | None) -> torch.Tensor:
+        """Which of its slots each token of a call sees, [tokens, slots]."""
+        if span.mask is not None:
+            return torch.from_numpy(span.mask).to(DEVICE)
+        stands = self.pool.positions[slots.to(DEVICE)]
+        asked = torch.tensor(list(span.positions)).to(DEVICE)
+        before = asked[:, None] - stands[None]
+        return (before >= 0) & (before < (1 << 40 if window is None else window))
 
     def _fill(self, slots: torch.Tensor, positions: torch.Tensor) -> None:
         slots = slots.to(DEVICE)

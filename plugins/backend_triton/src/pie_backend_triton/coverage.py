@@ -33,7 +33,7 @@ def check_coverage(config: LeanConfig, dtype: torch.dtype, device: torch.device,
     for fault, what in (
         (dtype not in DTYPES, f"numbers of type {dtype}"),
         (page_size not in PAGE_SIZES, f"pages of {page_size} slots"),
-        (rest or group > max(HEIGHTS), f"{config.heads} query heads over {config.kv_heads} key heads"),
+        (rest or group > HEIGHTS[1], f"{config.heads} query heads over {config.kv_heads} key heads"),
         (not _covered(config.head_width, device), f"heads {config.head_width} wide (they cover {_listed(WIDTHS)})"),
     ):
         if fault:

@@ -6,33 +6,28 @@ import numpy as np
 from pie_backend_torch.building import Ints
 from pie_backend_torch.kernels import Room
 
-from pie_backend_triton.tiles import FIELDS, HEIGHTS, Cutting, Launch, Tiling
+from pie_backend_triton.tiles import FIELDS, Cutting, Launch, Tiling
 
 
 def fitted(tiling: Tiling, room: Room, cutting: Cutting) -> Tiling:
-    """The same tiles, and empty ones up to what any decode steps in this room can need.
+    """The same tiles, and empty ones up to what any decode steps in this room can need. cutting: for these calls.
 
     Raises `ValueError` for calls that are not one token each, that have explicit masks, or that are too many.
     """
     calls = len(tiling.word_starts)
     if any(launch.masked for launch in tiling.launches) or calls > room.calls or len(tiling.entries) > room.entries:
         raise ValueError(f"{calls} rows over {len(tiling.entries)} pages, masked or not, do not fit in {room}")
-    most = (
-        2 * room.calls + cutting.programs // cutting.kv_heads + 1
-    )  # tiles of a kind: of segments, and of their splits
-    parts = most * sum(height // cutting.group for height in HEIGHTS)
+    pieces = cutting.programs // cutting.kv_heads if cutting.chunk is None else room.entries // cutting.chunk
+    most = 2 * room.calls + pieces + 1  # tiles of a kind: of segments, and of their splits
+    parts = most * sum(height // cutting.group for height in cutting.heights)
     found = {launch.height: launch.tiles for launch in tiling.launches}
     none: Ints = np.empty((0, FIELDS), dtype=np.int64)
-    tallest = room.calls * cutting.group  # query rows of a tile that all calls share
-    heights = [
-        height for height in HEIGHTS if height >= cutting.group and (height == HEIGHTS[0] or tallest > HEIGHTS[0])
-    ]
     return Tiling(
         rows=_filled(tiling.rows, parts),
         entries=_filled(tiling.entries, room.entries),
         words=tiling.words,
         word_starts=_filled(tiling.word_starts, room.calls),
-        launches=[Launch(height, False, _tiles(found.get(height, none), most)) for height in heights],
+        launches=[Launch(height, False, _tiles(found.get(height, none), most)) for height in cutting.heights],
         merged=_filled(tiling.merged, room.calls),
         merge_starts=_filled(tiling.merge_starts, room.calls + 1, int(tiling.merge_starts[-1])),
         merge_parts=_filled(tiling.merge_parts, parts),

@@ -29,7 +29,7 @@ from pie_backend_triton.ops.query_key_value import query_key_value
 from pie_backend_triton.ops.rotary import turn_and_write
 from pie_backend_triton.ops.swiglu import swiglu
 from pie_backend_triton.ops.top import MOST, top
-from pie_backend_triton.tiles import Cutting
+from pie_backend_triton.tiles import HEIGHTS, Cutting
 
 
 class TritonLinear(PlainLinear):
@@ -118,4 +118,7 @@ def make_kernels(config: LeanConfig, dtype: torch.dtype, device: torch.device, p
     """See `kernels.Recipe`."""
     check_coverage(config, dtype, device, page_size)
     group = config.heads // config.kv_heads
-    return TritonKernels(Cutting(group, config.kv_heads, page_size, programs=2 * processors(device)))
+    few = 32 if dtype == torch.float32 else 128  # exact products take more registers, and long to compile
+    heights = HEIGHTS if config.head_width <= 64 else HEIGHTS[:2]  # wide heads leave too few registers to high tiles
+    programs = 2 * processors(device)
+    return TritonKernels(Cutting(group, config.kv_heads, page_size, programs, few=few, heights=heights))

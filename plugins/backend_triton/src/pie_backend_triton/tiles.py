@@ -7,8 +7,9 @@ pages that all see). A row that lies in several tiles gets its result by merging
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 import numpy as np
@@ -18,7 +19,9 @@ from pie_backend_triton.branches import Segment, segments
 from pie_backend_triton.tables import Table, table_of
 
 FIELDS = 6  # of a tile: first of `rows`, how many, first of `entries`, how many, depth of these, first part (-1: none)
-HEIGHTS = (16, 64)  # query rows of a tile, heads of a group counted; the first kind that holds what there is
+HEIGHTS = (16, 64, 128)  # query rows of a tile, heads of a group counted; the lowest kind that holds what there is
+
+GRAIN = 128  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,50 @@ class Cutting:
     programs: int  # that keep the device busy
     least_shared: int = 128  # tokens that calls share at the least, to attend to them together
     least_split: int = 256  # tokens of a tile at the least, where pages are split
+    few: int = 128  # tokens of a tile that `attend_one` takes
+    heights: tuple[int, ...] = HEIGHTS
+    chunk: int | None = None  # entries of a tile at the most, where that is settled
 
     @property
     def shared(self) -> int:
         """`least_shared` in entries."""
         return -(-self.least_shared // self.page_size)
 
-    def split(self, entries: int) -> int:
-        """Entries of a tile, where all tiles together have `entries`."""
-        even = -(-entries * self.kv_heads // self.programs)
-        return max(even, self.least_split // self.page_size, 1)
+    def height(self, rows: int) -> int:
+        """Of the tiles of a segment that so many tokens attend to."""
+        fitting = (each for each in self.heights if each >= self.group and each >= rows * self.group)
+        return next(fitting, self.heights[-1])
+
+    def for_calls(self, calls: int) -> Cutting:
+        """Of no more than two heights, for passes of at most so many tokens: of one token, and of all."""
+        return replace(self, heights=tuple(sorted({self.height(1), self.height(calls)})))
+
+    def for_few(self, entries: int) -> Cutting:
+        """Into tiles of `few` tokens, for single tokens that look at so many entries; itself, if those are too many.
+
+        Of few tiles the time is latency, and `attend_one` has the least; of more, longer ones have less to merge.
+        """
+        chunk = self.few // self.page_size
+        few = entries * self.kv_heads <= self.programs * chunk
+        return replace(self, chunk=chunk) if few else self
+
+    def split(self, blocks: Sequence[tuple[int, int]]) -> int:
+        """Entries of a tile at the most, where tiles of one kind are cut from `blocks` (how many, entries of each).
+
+        Programs run in waves, and the last takes as long as a full one: where there are few blocks they are cut such
+        that all their tiles run at once, instead of evenly and in a wave and a bit.
+        """
+        if self.chunk is not None:
+            return self.chunk
+        whole = sum(count * size for count, size in blocks)
+        even = max(-(-whole * self.kv_heads // self.programs), self.least_split // self.page_size, 1)
+        at_once = self.programs // self.kv_heads
+        if 2 * sum(count for count, _ in blocks) > at_once:
+            return even
+        longer = range(even, 2 * even)  # at twice as long, they fit
+        return even + bisect_left(
+            longer, True, key=lambda chunk: sum(count * -(-size // chunk) for count, size in blocks) <= at_once
+        )
 
 
 @dataclass(slots=True)
@@ -70,7 +107,10 @@ class Tiling:
 class _Kind:
     """The tiles of one kind, while they are gathered."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: int) -> None:
+        self.step = step  # rows of a tile
+        self.chunk = 1  # entries of a tile at the most
+        self.blocks: list[tuple[int, int]] = []  # for each segment: tiles side by side, and entries
         self.rows: list[Ints] = []
         self.places: list[tuple[int, int, int]] = []  # first entry, entries, depth
 
@@ -82,21 +122,23 @@ def tile(spans: Sequence[Span], cutting: Cutting, ordered: bool = False) -> Tili
     first: list[int] = np.cumsum([0, *counts]).tolist()
     found = [(one, masked) for masked in (False, True) for one in _segments(tables, masked, cutting)]
     rows = [_rows(one, first) for one, _ in found]
-    heights = [_height(row, cutting) for row in rows]
-    sizes = [one.end - one.start for one, _ in found]
-    blocks = [-(-len(row) * cutting.group // height) for row, height in zip(rows, heights, strict=True)]
-    chunk = cutting.split(sum(size * count for size, count in zip(sizes, blocks, strict=True)))
     kinds: dict[tuple[int, bool], _Kind] = {}
+    of_each = []
+    for (one, masked), row in zip(found, rows, strict=True):
+        height = cutting.height(len(row))
+        of_each.append(kind := kinds.setdefault((height, masked), _Kind(height // cutting.group)))
+        kind.blocks.append((-(-len(row) // kind.step), one.end - one.start))
+    for kind in kinds.values():
+        kind.chunk = cutting.split(kind.blocks)
     start = 0
-    for (one, masked), row, height, size in zip(found, rows, heights, sizes, strict=True):
-        kind = kinds.setdefault((height, masked), _Kind())
-        step = height // cutting.group
+    for (one, masked), row, kind in zip(found, rows, of_each, strict=True):
+        size, step, chunk = one.end - one.start, kind.step, kind.chunk
         seen = [size] * -(-len(row) // step)
         if len(one.members) == 1 and len(row) > 1 and not masked and not ordered:
             seen = _seen(one, tables[one.members[0]], spans[one.members[0]], step)
-        for block, reach in enumerate(seen):
-            part, pieces = row[block * step :][:step], -(-reach // chunk)
-            bounds = [reach * piece // pieces for piece in range(pieces + 1)]
+        for block, reach in reversed(list(enumerate(seen))):  # what takes longest starts first
+            part, bounds = row[block * step :][:step], _pieces(reach, chunk, cutting)
+            pieces = len(bounds) - 1
             kind.rows += [part] * pieces
             kind.places += [(start + at, end - at, one.start + at) for at, end in pairwise(bounds)]
         start += size
@@ -105,14 +147,17 @@ def tile(spans: Sequence[Span], cutting: Cutting, ordered: bool = False) -> Tili
     return _joined(kinds, entries, words, word_starts)
 
 
+def _pieces(reach: int, chunk: int, cutting: Cutting) -> list[int]:
+    """Bounds of pieces of at most about `chunk` entries, in numbers of slots that kernels look at in one go."""
+    grain = min(1 << chunk.bit_length() - 1, max(1, GRAIN // cutting.page_size))
+    grains = -(-reach // grain)
+    pieces = min(-(-reach // chunk), grains)
+    return [min(reach, grains * piece // pieces * grain) for piece in range(pieces + 1)]
+
+
 def _segments(tables: Sequence[Table], masked: bool, cutting: Cutting) -> Iterator[Segment]:
     members = [index for index, table in enumerate(tables) if (table.words is not None) == masked]
     return segments([table.entries for table in tables], members, cutting.shared)
-
-
-def _height(rows: Ints, cutting: Cutting) -> int:
-    lowest = HEIGHTS[0]
-    return lowest if lowest >= cutting.group and len(rows) * cutting.group <= lowest else HEIGHTS[1]
 
 
 def _rows(segment: Segment, first: list[int]) -> Ints:
@@ -162,6 +207,4 @@ def _joined(kinds: dict[tuple[int, bool], _Kind], entries: Ints, words: Ints, wo
     for (height, masked), kind in kinds.items():
         launches.append(Launch(height, masked, tiles[at : at + len(kind.rows)]))
         at += len(kind.rows)
-    return Tiling(
-        rows, entries, words, word_starts, launches, merged, np.cumsum([0, *sizes]), order, parts=int(kept.sum())
-    )
+    return Tiling(rows, entries, words, word_starts, launches, merged, np.cumsum([0, *sizes]), order, int(kept.sum()))

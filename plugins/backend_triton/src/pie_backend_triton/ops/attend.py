@@ -6,7 +6,10 @@ are split (Flash-Decoding, Dao et al. 2023) or shared with other rows (Hydragen,
 part: its own softmax's result and log-sum-exp, to be merged by `merge`.
 
 Products accumulate in float32; of float32 they are exact products (no TF32). Weights are rounded to the pool's type
-before they meet the values, as in FlashAttention. Slots that nobody may see are not read, whatever is in them.
+before they meet the values, as in FlashAttention. What is in slots that nobody may see, NaN even, comes to nothing.
+
+Pages of which every row sees every slot (`survey` finds them) go through a loop that does nothing but load, multiply
+and keep up the softmax; the others through one that asks for each slot who sees it.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ import triton.language as tl
 from torch import Tensor
 
 from pie_backend_triton.ops.following import follow, following
+from pie_backend_triton.ops.paged import entries_at, gathered, product, read, slots_of
 
 FIELDS = tl.constexpr(6)  # of a tile, see `tiles.FIELDS`
+FAR = tl.constexpr((1 << 31) - 1)  # a position that nobody is asked at
 LOG2_E = math.log2(math.e)
 
 
@@ -36,6 +41,7 @@ def attend_kernel(
     words,
     word_starts,
     tiles,
+    bounds,
     out,
     parts,
     part_sums,
@@ -52,83 +58,120 @@ def attend_kernel(
     PAGE: tl.constexpr,
     HEIGHT: tl.constexpr,
     KEYS: tl.constexpr,
+    CAREFUL: tl.constexpr,
     MASKED: tl.constexpr,
     WINDOWED: tl.constexpr,
     EXACT: tl.constexpr,
+    NEAR: tl.constexpr,
+    AHEAD: tl.constexpr,
+    CAREFUL_STAGES: tl.constexpr,
     FOLLOWS: tl.constexpr,
 ):
-    """See `attend`. LANES: WIDTH as a power of two; KEYS: slots looked at in one go; EXACT: products of float32."""
-    follow(FOLLOWS)
-    tile = tiles + tl.program_id(0) * FIELDS
-    kv_head = tl.program_id(1)
+    """See `attend`. LANES: WIDTH as a power of two; EXACT: products of float32.
+
+    KEYS and CAREFUL: slots that go through the loop of plain pages, and through the other, at a time.
+    What the host planned is there before the pass: it is read before waiting for the kernel that makes queries.
+    AHEAD: entries that are not plain are read before the plain pages are gone through; short tiles wait less then.
+    NEAR: the numbers of a layer's keys, and of its values, can be counted in 32 bits.
+    """
+    kv_heads: tl.constexpr = HEADS // GROUP  # heads of a page lie side by side: they are looked at side by side
+    number = tl.program_id(0) // kv_heads
+    kv_head = tl.program_id(0) % kv_heads
+    tile = tiles + number * FIELDS
     first_row = tl.load(tile)
     row_count = tl.load(tile + 1)
-    if row_count == 0:
-        return
     first_entry = tl.load(tile + 2)
     entry_count = tl.load(tile + 3).to(tl.int32)
     depth = tl.load(tile + 4)
     first_part = tl.load(tile + 5)
-
     height = tl.arange(0, HEIGHT)
-    lane = tl.arange(0, LANES)
     place = height // GROUP
     real = place < row_count
     row = tl.load(rows + first_row + place, mask=real, other=0)
+    follow(FOLLOWS)
+    if MASKED:
+        seen_first, plain_first, plain_end, seen_end = 0, 0, 0, entry_count
+    else:
+        bound = bounds + number * 4
+        seen_first = tl.load(bound)
+        plain_first = tl.load(bound + 1)
+        plain_end = tl.load(bound + 2)
+        seen_end = tl.load(bound + 3)
+    if row_count == 0:
+        return
+
+    lane = tl.arange(0, LANES)
     head = kv_head * GROUP + height % GROUP
     within = lane < WIDTH
     filled = real[:, None] & within[None, :]
     q = tl.load(query + row[:, None] * query_row + head[:, None] * query_head + lane[None, :], mask=filled, other=0.0)
-    at = tl.load(asked + row, mask=real, other=0)
-    if MASKED:
-        word = words + tl.load(word_starts + row, mask=real, other=0) + depth
 
     best = tl.full([HEIGHT], float("-inf"), tl.float32)
     total = tl.zeros([HEIGHT], tl.float32)
     sums = tl.zeros([HEIGHT, LANES], tl.float32)
     step = tl.arange(0, KEYS)
-    for start in range(0, entry_count * PAGE, KEYS):
-        index = (start + step) // PAGE
-        offset = step % PAGE
-        there = index < entry_count
-        entry = tl.load(entries + first_entry + index, mask=there, other=0)
+    keys += kv_head * WIDTH
+    values += kv_head * WIDTH
+    tile_entries = entries + first_entry
+    at_once: tl.constexpr = KEYS // PAGE
+    plain_end = plain_first + (plain_end - plain_first) // at_once * at_once
+    front = plain_first - seen_first  # entries before the plain ones
+    careful = front + seen_end - plain_end
+    stride = tl.arange(0, CAREFUL)
+    offset = stride % PAGE
+    if AHEAD:
+        entry = entries_at(tile_entries, stride // PAGE, careful, front, seen_first, plain_end)
+    if not MASKED:
+        for first in range(plain_first, plain_end, at_once):
+            slot = slots_of(tl.load(tile_entries + first + step // PAGE), step % PAGE, PAGE, NEAR)
+            k = read(keys, slot, key_slot, lane, WIDTH, LANES)
+            scores = product(q, tl.trans(k), EXACT)
+            higher = tl.maximum(best, tl.max(scores, 1) * scale)
+            weights = tl.exp2(scores * scale - higher[:, None])
+            shrink = tl.exp2(best - higher)
+            total = total * shrink + tl.sum(weights, 1)
+            v = read(values, slot, value_slot, lane, WIDTH, LANES)
+            sums = gathered(weights, v, sums * shrink[:, None], EXACT)
+            best = higher
+
+    at = tl.load(asked + row, mask=real, other=-1).to(tl.int32)
+    highest = tl.max(at, 0)
+    if MASKED:
+        word = words + tl.load(word_starts + row, mask=real, other=0) + depth
+    for start in tl.range(0, careful * PAGE, CAREFUL, num_stages=CAREFUL_STAGES):
+        index = (start + stride) // PAGE
+        if not AHEAD:
+            entry = entries_at(tile_entries, index, careful, front, seen_first, plain_end)
         live = ((entry >> offset) & 1) != 0
-        slot = (entry >> 32) * PAGE + offset
+        slot = slots_of(entry, offset, PAGE, NEAR)
+        kept = live[:, None] & within[None, :]
+        k = tl.load(keys + slot[:, None] * key_slot + lane[None, :], mask=kept, other=0.0)
         if MASKED:
-            told = real[:, None] & there[None, :]
+            told = real[:, None] & (index < careful)[None, :]
             bits = tl.load(word[:, None] + index[None, :], mask=told, other=0)
             sees = live[None, :] & (((bits >> offset[None, :]) & 1) != 0)
+            seen = tl.max(sees.to(tl.int32), 0) != 0
+            v = tl.load(
+                values + slot[:, None] * value_slot + lane[None, :], mask=seen[:, None] & within[None, :], other=0.0
+            )
         else:
-            stands = tl.load(shown + slot, mask=live, other=0)
-            sees = live[None, :] & real[:, None] & (stands[None, :] <= at[:, None])
+            v = tl.load(values + slot[:, None] * value_slot + lane[None, :], mask=kept, other=0.0)
+            stands = tl.load(shown + slot, mask=live, other=FAR).to(tl.int32)
+            sees = stands[None, :] <= at[:, None]
+            seen = stands <= highest
             if WINDOWED:
                 sees = sees & (at[:, None] - stands[None, :] < window)
-        k = tl.load(
-            keys + slot[None, :] * key_slot + kv_head * WIDTH + lane[:, None],
-            mask=live[None, :] & within[:, None],
-            other=0.0,
-        )
-        if EXACT:
-            scores = tl.dot(q.to(tl.float32), k.to(tl.float32), input_precision="ieee")
-        else:
-            scores = tl.dot(q, k)
-        scores = tl.where(sees, scores * scale, float("-inf"))
-        seen = tl.max(sees.to(tl.int32), 0) != 0  # whatever a slot holds that nobody sees, its value is not read
+                seen = tl.max(sees.to(tl.int32), 0) != 0
+            v = tl.where(seen[:, None], v, 0.0)  # whatever a slot holds that nobody sees
+        if AHEAD:
+            entry = entries_at(tile_entries, index + CAREFUL // PAGE, careful, front, seen_first, plain_end)
+        scores = tl.where(sees, product(q, tl.trans(k), EXACT) * scale, float("-inf"))
         higher = tl.maximum(best, tl.max(scores, 1))
         level = tl.where(higher == float("-inf"), 0.0, higher)
         weights = tl.exp2(scores - level[:, None])
         shrink = tl.exp2(best - level)
         total = total * shrink + tl.sum(weights, 1)
-        v = tl.load(
-            values + slot[:, None] * value_slot + kv_head * WIDTH + lane[None, :],
-            mask=seen[:, None] & within[None, :],
-            other=0.0,
-        )
-        if EXACT:
-            rounded = weights.to(v.dtype).to(tl.float32)
-            sums = tl.dot(rounded, v.to(tl.float32), sums * shrink[:, None], input_precision="ieee")
-        else:
-            sums = tl.dot(weights.to(v.dtype), v, sums * shrink[:, None])
+        sums = gathered(weights, v, sums * shrink[:, None], EXACT)
         best = higher
 
     total = tl.where(total == 0.0, 1.0, total)  # a row that saw nothing: zeros, and a sum of -inf, for `best` is that
@@ -142,12 +185,19 @@ def attend_kernel(
         tl.store(part_sums + part, best + tl.log2(total), mask=real)
 
 
-def shape_of(height: int, width: int, exact: bool) -> dict[str, Any]:
-    """Slots in one go, warps and stages for a kind of tile. Chosen by what fits in shared memory and registers."""
+def shape_of(height: int, width: int, exact: bool, masked: bool) -> dict[str, Any]:
+    """How a kind of tile is gone through: the quickest of some ten ways for each on an H200 (`kernels.py`, `tune`)."""
     if exact:
-        return {"KEYS": 32, "num_warps": 4, "num_stages": 1}
-    keys = 64 if height > 16 or width > 64 else 128
-    return {"KEYS": keys, "num_warps": 4, "num_stages": 3}
+        return {"KEYS": 32, "CAREFUL": 32, "CAREFUL_STAGES": 1, "AHEAD": not masked, "num_warps": 4, "num_stages": 1}
+    low, narrow = height == 16, width <= 64
+    keys = 64 if narrow or not low else 32
+    careful = keys if low else 32  # few enough to leave the registers to the plain loop
+    shape = {"KEYS": keys, "CAREFUL": careful, "num_warps": 8 if height > 64 else 4 if keys == 64 else 2}
+    if masked:
+        return shape | {"CAREFUL_STAGES": 3, "AHEAD": False, "num_stages": 3}
+    if height > 64 and narrow:
+        shape["maxnreg"] = 128  # so that a multiprocessor takes two
+    return shape | {"CAREFUL_STAGES": 1, "AHEAD": low, "num_stages": 5}
 
 
 def attend(
@@ -161,6 +211,7 @@ def attend(
     words: Tensor,
     word_starts: Tensor,
     tiles: Tensor,
+    bounds: Tensor,
     out: Tensor,
     parts: Tensor,
     part_sums: Tensor,
@@ -173,16 +224,18 @@ def attend(
 ) -> None:
     """Attend tiles [n, 6] of one height. Writes rows of `out`, or parts.
 
+    bounds [n, 4], int32: what `survey` found of these tiles; not looked at where `masked`. scale: more than 0.
+
     query, out: [rows, heads, width], the last dimension dense, `out` altogether; keys, values: [slots, kv heads,
-    width], dense but for the slots' stride. asked [rows] and shown [slots], int64: a row sees slots shown at or before
-    what it is asked at, and above that minus `window`; where `masked`, what its words show instead. The indices rows,
-    entries, words and word_starts are int64, see `tiles.Tiling`. parts [n, heads, width] and part_sums [n, heads]
-    (logarithms to base 2): float32. A row that sees nothing gets zeros, and a part's sum of -inf.
+    width], dense but for the slots' stride. asked [rows] and shown [slots], int64, from 0 to 2^31 - 2: a row sees slots
+    shown at or before what it is asked at, and above that minus `window`; where `masked`, what its words show instead.
+    The indices rows, entries, words and word_starts are int64, see `tiles.Tiling`. parts [n, heads, width] and
+    part_sums [n, heads] (logarithms to base 2): float32. A row that sees nothing gets zeros, and a part's sum of -inf.
     """
     heads, width = query.shape[1], query.shape[2]
     # the interpreter has no products of bfloat16
     exact = query.element_size() == 4 or query.device.type == "cpu"
-    attend_kernel[(tiles.shape[0], keys.shape[1])](
+    attend_kernel[(tiles.shape[0] * keys.shape[1],)](
         query,
         keys,
         values,
@@ -193,6 +246,7 @@ def attend(
         words,
         word_starts,
         tiles,
+        bounds,
         out,
         parts,
         part_sums,
@@ -211,6 +265,7 @@ def attend(
         MASKED=masked,
         WINDOWED=window is not None and not masked,
         EXACT=exact,
-        **shape_of(height, width, exact),
+        NEAR=max(keys.shape[0] * keys.stride(0), values.shape[0] * values.stride(0)) < 1 << 31,
+        **shape_of(height, width, exact, masked),
         **following(query.device),
     )
