@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pie_backend_torch.building import build_step
 from pie_backend_torch.kernels import Flavour, Room
-from pie_backend_triton.attention import TileAttention
+from pie_backend_triton.attention import TileAttention, TilePlan
 from pie_backend_triton.tiles import Cutting
 
 from .conftest import BOUNDS, DEVICE, worst
@@ -30,12 +31,24 @@ def attended(world: World, window: int | None = None, room: Room | None = None, 
     world.spoil(window)
     step = build_step(TileAttention(cutting), world.spans, world.page_size, DEVICE)
     if room is not None:
-        step.plan = TileAttention(cutting).plan(world.spans, world.page_size, False, room)
+        step.plan = steps_planned(world, cutting, room)
         step.plan.receive([torch.from_numpy(array).to(DEVICE) for array in step.plan.arrays], DEVICE)
     step.place(world.pool)
     out = step.plan.attend(world.pool, 0, query, key, value, Flavour(window=window))
     assert worst(out, world.defined(query, window)) < BOUNDS[world.dtype]
     return out
+
+
+def steps_planned(world: World, cutting: Cutting, room: Room) -> TilePlan:
+    """Of calls of one token each."""
+    attention, looks = TileAttention(cutting), []
+    for span in world.spans:
+        (slot,), (position,) = span.slots, span.positions
+        page, offset = divmod(slot, world.page_size)
+        live = dict(zip(span.pages, span.live, strict=True))
+        live[page] = live.get(page, 0) | 1 << offset
+        looks.append(attention.look(np.array(list(live)), np.array(list(live.values())), slot, position))
+    return attention.plan_steps(looks, room)
 
 
 def mixed(world: World) -> None:
@@ -170,16 +183,16 @@ def test_a_plan_of_fixed_shape_says_the_same_in_arrays_that_depend_on_the_room_a
         forks(world, prefix, branches)
         world.call(world.chain(70), 70, 1)
         attended(world, room=room)
-        plan = TileAttention(Cutting(4, 2, 16, 16)).plan(world.spans, 16, False, room)
+        plan = steps_planned(world, Cutting(4, 2, 16, 16), room)
         lengths.add(tuple(len(array) for array in plan.arrays))
         kinds.add(tuple((launch.height, launch.masked, launch.tiles.shape) for launch in plan._tiling.launches))
     assert len(lengths) == len(kinds) == 1
 
 
 def test_calls_that_do_not_fit_in_a_room_are_refused() -> None:
-    for spoil in (lambda w: w.call([], 0, 2), lambda w: w.call([], 0, 1, mask=1.0), lambda w: forks(w, 600, 3)):
+    for calls, tokens in ((5, 32), (2, 600)):
         world = World(8, 2, 64, 16, torch.float32)
-        forks(world, 32, 3)
-        spoil(world)
+        for _ in range(calls):
+            world.call(world.chain(tokens), tokens, 1)
         with pytest.raises(ValueError, match="oom"):
-            TileAttention(Cutting(4, 2, 16, 16)).plan(world.spans, 16, False, Room(calls=4, entries=60))
+            steps_planned(world, Cutting(4, 2, 16, 16), Room(calls=4, entries=60))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pie_backend_torch.grouped import Group, Groups
-from pie_backend_torch.kernels import PLAIN, Flavour, Room
+from pie_backend_torch.kernels import PLAIN, Flavour
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Span, Step
 
@@ -20,10 +20,7 @@ from pie_backend_torch.step import Span, Step
 class GroupedAttention:
     """See `kernels.Attention`. Launches differ with the lengths of the calls, so they cannot be captured."""
 
-    capturable = False
-
-    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> GroupedPlan:
-        assert room is None
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool) -> GroupedPlan:
         return GroupedPlan(spans, page_size, ordered)
 
 

@@ -7,7 +7,7 @@ from pie_backend_torch.lean_config import LeanConfig
 from pie_backend_torch.linear import Linear, PlainLinear
 from pie_backend_torch.load import load_backend
 from pie_backend_torch.pool import KvPool, LayerShape
-from pie_backend_torch.step import Ints, Span, Step, build_step, live_slots
+from pie_backend_torch.step import Ints, Span, Step, build_step, live_slots, ranges
 from pie_backend_torch.torch_kernels import TorchKernels
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "build_step",
     "live_slots",
     "load_backend",
+    "ranges",
     "run_pass",
     "uniform",
 ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ PLAIN = Flavour()
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a plan of fixed shape holds: decode steps of one new token each, without explicit masks."""
+    """How much a plan of decode steps holds, which decides the shape of all that it launches."""
 
     calls: int
     entries: int  # pages that the calls look at, all together, a page that several look at counted for each
@@ -52,18 +52,35 @@ class Room:
 class Attention(Protocol):
     """Attention over the pool. One for a model; `plan` is called once for a pass, its result once for each layer."""
 
-    capturable: bool  # whether `plan` takes a `room`
-
-    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> AttentionPlan:
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool) -> AttentionPlan:
         """How these calls attend. Work of the host alone; nothing on the device is touched.
 
         A call sees the live slots of its pages, then its own new ones; of these, those at positions up to its own
         (`ordered`: orders instead, see `Step.orders`) or those that its explicit mask shows.
+        """
 
-        room: make all `arrays` of a length, and all launches of a shape, that depend on the room alone. What `attend`
-            launches can then be captured in a CUDA graph, and be run again for other calls by writing their arrays
-            where those of the captured plan were. Raises `ValueError` if the calls do not fit; asked for only of a
-            `capturable` attention.
+
+@runtime_checkable
+class PlansSteps(Protocol):
+    """An `Attention` whose decode steps can be captured: what they launch depends on a `Room`, not on their contexts.
+
+    Steps are planned in two parts, so that who joins or leaves costs nobody else: what one call looks at, which is kept
+    from plan to plan, and the plan of all of them, which is to be quick (some microseconds a call).
+    """
+
+    def look(self, pages: Ints, live: Ints, slot: int, position: int) -> Any:
+        """What a call of one new token looks at, in the form of this attention. Nobody changes it, nor what is given.
+
+        pages: physical, each once. live: for each of them the bit mask of slots, never 0; tokens to come may be shown
+        already, hidden by their positions, as the new one itself is, whose `slot` and `position` are told besides.
+        """
+
+    def plan_steps(self, looks: Sequence[Any], room: Room) -> AttentionPlan:
+        """As `plan`, of one pass over what such calls look at, positions telling who sees whom.
+
+        All `arrays` are of a length, and all launches of a shape, that depend on the room alone. So what `attend`
+        launches can be captured in a CUDA graph, and be run again for other calls by writing their arrays where those
+        of the captured plan were. Raises `ValueError` if the calls do not fit.
         """
 
 

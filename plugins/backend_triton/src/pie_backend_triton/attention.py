@@ -10,33 +10,39 @@ from pie_backend_torch.building import Ints, KvPool, Span, Step
 from pie_backend_torch.kernels import Flavour, Room
 from torch import Tensor
 
+from pie_backend_triton.decoding import tile_steps
 from pie_backend_triton.fixed import fitted
 from pie_backend_triton.ops.attend import attend
 from pie_backend_triton.ops.attend_one import attend_one
 from pie_backend_triton.ops.merge import merge
 from pie_backend_triton.ops.survey import BOUNDS, survey
+from pie_backend_triton.tables import SHIFT
 from pie_backend_triton.tiles import FIELDS, HEIGHTS, Cutting, Tiling, tile
 
 
 class TileAttention:
-    """See `kernels.Attention`."""
-
-    capturable = True
+    """See `kernels.Attention` and `kernels.PlansSteps`."""
 
     def __init__(self, cutting: Cutting) -> None:
         self._cutting = cutting
+        self._of_steps: dict[Room, Cutting] = {}
 
-    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> TilePlan:
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool) -> TilePlan:
         assert page_size == self._cutting.page_size
-        cutting = self._cutting if room is None else self._cutting.for_calls(room.calls)
+        cutting = self._cutting
         if all(len(span.slots) == 1 and span.mask is None for span in spans):
-            cutting = cutting.for_few(sum(len(span.pages) + 1 for span in spans) if room is None else room.entries)
-        tiling = tile(spans, cutting, ordered)
-        return TilePlan(
-            tiling if room is None else fitted(tiling, room, cutting),
-            page_size,
-            None if cutting.chunk is None else cutting.few,
-        )
+            cutting = cutting.for_few(sum(len(span.pages) + 1 for span in spans))
+        return TilePlan(tile(spans, cutting, ordered), page_size, None if cutting.chunk is None else cutting.few)
+
+    def look(self, pages: Ints, live: Ints, slot: int, position: int) -> Ints:
+        return pages << SHIFT | live
+
+    def plan_steps(self, looks: Sequence[Ints], room: Room) -> TilePlan:
+        cutting = self._of_steps.get(room)
+        if cutting is None:
+            cutting = self._of_steps[room] = self._cutting.for_calls(room.calls).for_few(room.entries)
+        tiling = fitted(tile_steps(looks, cutting), room, cutting)
+        return TilePlan(tiling, cutting.page_size, None if cutting.chunk is None else cutting.few)
 
 
 class TilePlan:

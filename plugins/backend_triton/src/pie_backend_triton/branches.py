@@ -23,6 +23,38 @@ class Segment:
     end: int
 
 
+@dataclass(slots=True)
+class Cuts:
+    """Segments in columns: `counts[i]` of `members` look at `entries[i]`, at `starts[i]` in the table of each."""
+
+    members: list[int]
+    counts: list[int]
+    starts: list[int]
+    entries: list[Ints]
+
+    def add(self, members: list[int], start: int, entries: Ints) -> None:
+        self.members += members
+        self.counts.append(len(members))
+        self.starts.append(start)
+        self.entries.append(entries)
+
+
+def cuts(tables: Sequence[Ints], least: int) -> Cuts:
+    """The `segments` of all tables, quickly where most look at no page of another."""
+    found = Cuts([], [], [], [])
+    beginnings: dict[int, list[int]] = {}
+    for member, table in enumerate(tables):
+        beginnings.setdefault(table.item(0), []).append(member)
+    for group in beginnings.values():
+        if len(group) == 1 or (least > 1 and all(len(tables[member]) == 1 for member in group)):  # padding
+            for member in group:
+                found.add([member], 0, tables[member])
+            continue
+        for one in segments(tables, group, least):
+            found.add(one.members, one.start, tables[one.members[0]][one.start : one.end])
+    return found
+
+
 def segments(tables: Sequence[Ints], members: Sequence[int], least: int) -> Iterator[Segment]:
     """Every entry of every member's table [entries] is in exactly one segment of it, in rising order.
 

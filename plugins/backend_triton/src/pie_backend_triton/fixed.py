@@ -12,11 +12,11 @@ from pie_backend_triton.tiles import FIELDS, Cutting, Launch, Tiling
 def fitted(tiling: Tiling, room: Room, cutting: Cutting) -> Tiling:
     """The same tiles, and empty ones up to what any decode steps in this room can need. cutting: for these calls.
 
-    Raises `ValueError` for calls that are not one token each, that have explicit masks, or that are too many.
+    Raises `ValueError` for calls that are too many, or look at too many pages.
     """
     calls = len(tiling.word_starts)
-    if any(launch.masked for launch in tiling.launches) or calls > room.calls or len(tiling.entries) > room.entries:
-        raise ValueError(f"{calls} rows over {len(tiling.entries)} pages, masked or not, do not fit in {room}")
+    if calls > room.calls or len(tiling.entries) > room.entries:
+        raise ValueError(f"{calls} rows over {len(tiling.entries)} pages do not fit in {room}")
     pieces = cutting.programs // cutting.kv_heads if cutting.chunk is None else room.entries // cutting.chunk
     most = 2 * room.calls + pieces + 1  # tiles of a kind: of segments, and of their splits
     parts = most * sum(height // cutting.group for height in cutting.heights)
@@ -42,4 +42,8 @@ def _tiles(tiles: Ints, count: int) -> Ints:
 def _filled(array: Ints, length: int, value: int = 0) -> Ints:
     if len(array) > length:
         raise ValueError(f"{len(array)} numbers where {length} have room: these are no decode steps of one token each")
-    return np.concatenate([array, np.full(length - len(array), value, dtype=np.int64)])
+    filled: Ints = np.zeros(length, dtype=np.int64)
+    filled[: len(array)] = array
+    if value:
+        filled[len(array) :] = value
+    return filled

@@ -79,6 +79,10 @@ class Cutting:
             longer, True, key=lambda chunk: sum(count * -(-size // chunk) for count, size in blocks) <= at_once
         )
 
+    def grain(self, chunk: int) -> int:
+        """Entries that tiles of about so many are made of: the slots that kernels look at in one go."""
+        return min(1 << chunk.bit_length() - 1, max(1, GRAIN // self.page_size))
+
 
 @dataclass(slots=True)
 class Launch:
@@ -148,8 +152,8 @@ def tile(spans: Sequence[Span], cutting: Cutting, ordered: bool = False) -> Tili
 
 
 def _pieces(reach: int, chunk: int, cutting: Cutting) -> list[int]:
-    """Bounds of pieces of at most about `chunk` entries, in numbers of slots that kernels look at in one go."""
-    grain = min(1 << chunk.bit_length() - 1, max(1, GRAIN // cutting.page_size))
+    """Bounds of pieces of at most about `chunk` entries."""
+    grain = cutting.grain(chunk)
     grains = -(-reach // grain)
     pieces = min(-(-reach // chunk), grains)
     return [min(reach, grains * piece // pieces * grain) for piece in range(pieces + 1)]
@@ -189,22 +193,42 @@ def _words(tables: Sequence[Table], counts: list[int]) -> tuple[Ints, Ints]:
 
 
 def _joined(kinds: dict[tuple[int, bool], _Kind], entries: Ints, words: Ints, word_starts: Ints) -> Tiling:
-    """All tiles with their numbers, and what is to be merged."""
+    """All tiles of all kinds, one kind after the other."""
     parts = list(chain.from_iterable(kind.rows for kind in kinds.values()))
     places = np.array(list(chain.from_iterable(kind.places for kind in kinds.values())), dtype=np.int64)
     counts = np.array([len(part) for part in parts], dtype=np.int64)
-    rows = np.concatenate(parts)
+    shapes = [(height, masked, len(kind.rows)) for (height, masked), kind in kinds.items()]
+    return numbered(shapes, np.concatenate(parts), counts, places, entries, words, word_starts)
+
+
+def numbered(
+    kinds: Sequence[tuple[int, bool, int]],
+    rows: Ints,
+    counts: Ints,
+    places: Ints,
+    entries: Ints,
+    words: Ints,
+    word_starts: Ints,
+) -> Tiling:
+    """Tiles with their numbers, and what is to be merged.
+
+    kinds: height, whether masked, and how many tiles are of it, one kind after the other. rows: of all tiles; of each
+    `counts` [tiles] of them, and `places` [tiles, 3]: its first entry, how many, and their depth.
+    """
     starts = np.cumsum(counts) - counts
     times = np.bincount(rows, minlength=len(word_starts))
     several = np.maximum.reduceat(times[rows], starts) > 1
     kept = np.where(several, counts, 0)
     first_part = np.where(several, np.cumsum(kept) - kept, -1)
-    tiles = np.stack([starts, counts, *places.T, first_part], 1)
+    tiles: Ints = np.empty((len(counts), FIELDS), dtype=np.int64)
+    tiles[:, 0], tiles[:, 1], tiles[:, 2:5], tiles[:, 5] = starts, counts, places, first_part
     of_parts = rows[np.repeat(several, counts)]
     order = np.argsort(of_parts, kind="stable")
-    merged, sizes = np.unique(of_parts, return_counts=True)
+    merges = np.bincount(of_parts, minlength=len(times))
+    merged = np.flatnonzero(merges)
+    merge_starts = np.concatenate([[0], merges[merged].cumsum()])
     launches, at = [], 0
-    for (height, masked), kind in kinds.items():
-        launches.append(Launch(height, masked, tiles[at : at + len(kind.rows)]))
-        at += len(kind.rows)
-    return Tiling(rows, entries, words, word_starts, launches, merged, np.cumsum([0, *sizes]), order, int(kept.sum()))
+    for height, masked, count in kinds:
+        launches.append(Launch(height, masked, tiles[at : at + count]))
+        at += count
+    return Tiling(rows, entries, words, word_starts, launches, merged, merge_starts, order, parts=int(kept.sum()))

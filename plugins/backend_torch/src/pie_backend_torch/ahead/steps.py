@@ -12,14 +12,23 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.captured import Pass, Shape
+from pie_backend_torch.ahead.course import Course
 from pie_backend_torch.ahead.drawing import LISTED
-from pie_backend_torch.ahead.leg import Course, Leg
+from pie_backend_torch.ahead.leg import EachStep, Leg
+from pie_backend_torch.ahead.lines import Lines
+from pie_backend_torch.ahead.pace import Pace
 from pie_backend_torch.ahead.rows import Rows
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.kernels import PlansSteps
+from pie_backend_torch.step import Ints
 from pie_backend_torch.upload import indices, upload
 
 MOST_ROWS = 256
 TICKS = 64  # steps that are planned at once, where plans have fixed shapes
+
+
+Hidden = tuple[Ints, Ints]
+"""Slots that are to be hidden by their positions, [n] each."""
 
 
 @dataclass(slots=True)
@@ -38,17 +47,21 @@ class StepsAhead:
     `step` launches a step and takes the tokens of the one before, so that the device has the next one before the host
     has looked. A decode that turns out to have ended then has run one token in vain, into a slot of its own. Where
     plans have fixed shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every
-    `TICKS` steps.
+    `ticks` steps. What it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
     """
 
-    def __init__(self, backend: TorchBackend) -> None:
+    def __init__(self, backend: TorchBackend, ticks: int = TICKS, pace: Pace | None = None) -> None:
         self._backend = backend
         self._decoder, self._pool = backend.decoder, backend.pool
         self._device = self._decoder.device
         self._cuda = self._device.type == "cuda"
         self._aside: Any = torch.cuda.Stream(self._device) if self._cuda else None  # type: ignore[no-untyped-call]
-        self._fixed = self._decoder.kernels.attention.capturable  # plans have fixed shapes
+        attention, size = self._decoder.kernels.attention, self._pool.page_size
+        self._fixed = isinstance(attention, PlansSteps)  # plans have fixed shapes
+        self._attention = attention if isinstance(attention, PlansSteps) else EachStep(attention, size)
+        self._lines = Lines(MOST_ROWS, ticks if self._fixed else 1, self._pool, self._attention)
         self._rows = Rows()
+        self._coming: set[Course] = set()  # taken, and without a row as yet
         self._ids = torch.zeros(MOST_ROWS, dtype=torch.int64, device=self._device)
         self._flights: deque[_Flight] = deque()
         self._on_way: dict[Course, int] = {}
@@ -57,22 +70,29 @@ class StepsAhead:
         self._pass: Pass | None = None  # that of the plan
         self._planned: dict[Course, int] = {}  # the rows of the plan
         self._ticks = 0  # left of it
+        self._pace = pace or Pace()
+        self._kept_waiting = False  # whether somebody that joins was, for the last step
 
     def takes(self, course: Course) -> bool:
         """Whether it can run this one from here on."""
-        if self._rows.of(course) is not None:
+        if course in self._coming or self._rows.of(course) is not None:
             return True
         command = course.command
         plain = (
             command.adapter is None and command.mask is None and not course.adjusted and self._backend.places is None
         )
         listed = command.temperature == 0 or (command.top_k is not None and command.top_k <= LISTED)
-        return plain and listed and course.pending is not None and len(self._rows) < MOST_ROWS
+        room = len(self._rows) + len(self._coming) < MOST_ROWS
+        if not (plain and listed and room and course.pending is not None):
+            return False
+        self._coming.add(course)
+        return True
 
     @torch.inference_mode()
     def step(self, courses: Sequence[Course]) -> None:
         """One more step of each that is still to draw; tokens of the step before."""
         self._rows.keep(courses)
+        self._coming.intersection_update(courses)
         self._retire()
         self._on_way = {one: self._on_way.get(one, 0) for one in courses}
         going = [one for one in courses if one.left > self._on_way[one]]
@@ -89,8 +109,7 @@ class StepsAhead:
             self._pass.slots.index_fill_(0, rows, self._pool.scratch_slot)
 
     def _launch(self, going: Sequence[Course]) -> None:
-        if self._ticks == 0 or any(one not in self._planned for one in going):
-            self._plan(going)
+        going = self._with_plan(going)
         assert self._pass is not None
         self._ticks -= 1
         tokens, hidden = self._pass.run()
@@ -111,33 +130,59 @@ class StepsAhead:
             tokens.record_stream(self._aside)
             return there, self._aside.record_event()
 
-    def _plan(self, going: Sequence[Course]) -> None:
-        if fresh := [one for one in going if self._rows.of(one) is None]:
-            taken = indices(
-                [[self._rows.take(one) for one in fresh], [one.pending or 0 for one in fresh]], self._device
-            )
-            self._ids.index_copy_(0, taken[0], taken[1])
-        self._planned = {one: self._rows.row(one) for one in going}
-        by_row = {row: one for one, row in self._planned.items()}
-        count = len(self._rows) if not self._fixed else 1 << (len(self._rows) - 1).bit_length()
-        rows = [by_row.get(row) for row in range(count)]
-        on_way = [0 if one is None else self._on_way[one] for one in rows]
-        ticks = TICKS if self._fixed else 1
-        leg = Leg(self._decoder, self._pool, rows, on_way, ticks, self._fixed)
-        self._pass, self._ticks = self._prepared(leg), ticks
+    def _with_plan(self, going: Sequence[Course]) -> Sequence[Course]:
+        """Those that take part in the next step, which is planned then.
 
-    def _prepared(self, leg: Leg) -> Pass:
-        block = torch.from_numpy(np.concatenate([*leg.arrays, *leg.reserved]))
-        there = upload(block, self._device)
-        count = leg.reserved.shape[1]
-        slots, positions = there[len(block) - 2 * count :].view(2, count)
-        self._pool.positions.index_copy_(0, slots, positions)
-        there = there[: len(block) - 2 * count]
+        Who joins when it is too late to plan before the device runs dry waits while the others take one more step.
+        """
+        old = [one for one in going if one in self._planned]
+        if self._ticks and len(old) == len(going):
+            return going
+        self._kept_waiting = bool(
+            self._ticks and old and self._flights and not self._kept_waiting and self._pace.too_late_to_plan()
+        )
+        if self._kept_waiting:
+            return old
+        began, known = self._pace.now(), len(self._passes)
+        self._plan(going)
+        if len(self._passes) == known:  # nothing was captured
+            self._pace.planned(self._pace.now() - began)
+        return going
+
+    def _plan(self, going: Sequence[Course]) -> None:
+        """A plan for these. Who has a line keeps it, as long as it is good for a while."""
+        self._ticks = 0  # should this fail
+        fresh = [one for one in going if self._rows.of(one) is None]
+        joined = [self._rows.take(one) for one in fresh]
+        self._coming.difference_update(fresh)
+        hidden = [self._lines.put(joined, fresh, [self._on_way[one] for one in fresh])] if fresh else []
+        rows: Ints = np.array([self._rows.row(one) for one in going], dtype=np.int64)
+        positions: Ints = np.array([one.position for one in going], dtype=np.int64)
+        if old := np.flatnonzero(self._lines.left(rows, positions) <= self._lines.ticks // 2).tolist():
+            hidden.append(self._lines.renew(rows[old].tolist(), [going[at] for at in old]))
+        leg = Leg(self._attention, self._lines, rows, positions, self._fixed)
+        self._pass, self._ticks = self._prepared(leg, joined, fresh, hidden), leg.ticks
+        self._planned = dict(zip(going, rows.tolist(), strict=True))
+
+    def _prepared(self, leg: Leg, joined: Sequence[int], fresh: Sequence[Course], hidden: Sequence[Hidden]) -> Pass:
+        """The pass of this plan, and on the device all that it needs, by one copy: also the first tokens of those that
+        have `joined` these rows, and the positions of slots to come."""
+        slots, positions = [slots for slots, _ in hidden], [positions for _, positions in hidden]
+        tokens = np.array([*joined, *(one.pending or 0 for one in fresh)], dtype=np.int64)
+        lengths = [len(array) for array in leg.arrays]
+        block = np.concatenate([*leg.arrays, tokens, *slots, *positions])
+        there, new, coming = torch.split(
+            upload(torch.from_numpy(block), self._device),
+            [sum(lengths), len(tokens), len(block) - sum(lengths) - len(tokens)],
+        )
+        if fresh:
+            self._ids.index_copy_(0, *new.view(2, -1))
+        if hidden:
+            self._pool.positions.index_copy_(0, *coming.view(2, -1))
         known = self._passes.get(leg.shape)
         if known is not None:
             known.block.copy_(there)
         else:
-            lengths = [len(array) for array in leg.arrays]
             known = Pass(self._decoder, self._pool, leg.plan, lengths, there.clone(), self._ids, leg.shape)
             if self._fixed:
                 self._passes[leg.shape] = known
@@ -150,6 +195,7 @@ class StepsAhead:
     def _land(self, flight: _Flight) -> None:
         if flight.arrived is not None:
             flight.arrived.synchronize()
+            self._pace.arrived()
         tokens = flight.tokens.tolist()
         # the others were run in vain, or their inferlets are gone
         there = [(row, one) for row, one in flight.courses if not one.ended and self._rows.of(one) == row]

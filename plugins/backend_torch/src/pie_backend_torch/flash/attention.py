@@ -20,7 +20,7 @@ from pie_backend_torch.flash.calls import judge, read_calls
 from pie_backend_torch.flash.covers import why_not
 from pie_backend_torch.flash.parts import Part, divide
 from pie_backend_torch.flash.tables import Engine, Variant
-from pie_backend_torch.kernels import Flavour, Room
+from pie_backend_torch.kernels import Flavour
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.step import Ints, Span, Step
 
@@ -30,14 +30,11 @@ log = structlog.get_logger(__name__)
 class FlashInferAttention:
     """See `kernels.Attention`. FlashInfer plans on the host, for lengths as they are, so it is not captured."""
 
-    capturable = False
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._told: set[str] = set()
 
-    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool, room: Room | None = None) -> FlashInferPlan:
-        assert room is None
+    def plan(self, spans: Sequence[Span], page_size: int, ordered: bool) -> FlashInferPlan:
         return FlashInferPlan(self, spans, page_size, ordered)
 
     @property

@@ -9,7 +9,7 @@ import torch
 from pie_traits_text.forward import Forward, ForwardWithAdapter
 
 from pie_backend_torch.backend import TorchBackend
-from pie_backend_torch.kernels import Watch
+from pie_backend_torch.kernels import PlansSteps, Watch
 from pie_backend_torch.step import Bools, Ints, Span, build_step
 from pie_backend_torch.watching import WatchedPlan
 
@@ -33,7 +33,7 @@ class ForwardHandler:
         from pie_backend_torch.ahead.steps import StepsAhead
 
         decoder = self._backend.decoder
-        wanted = decoder.device.type == "cuda" or decoder.kernels.attention.capturable
+        wanted = decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps)
         return StepsAhead(self._backend) if wanted else None
 
 

@@ -1,0 +1,46 @@
+"""What running ahead of the host needs to know of a decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Course(Protocol):
+    """One decode as this needs to know it (`pie_traits_decode.running.Run`).
+
+    pages: that it looks at, and fills. live: for each of them, the bit mask of the slots that are context by now.
+    position: where the next token stands. pending: that token, where the host knows it. left: how many are still to be
+    drawn, of which some may be on their way. adjusted: whether its distributions are changed before tokens are drawn.
+    command: the `Decode`.
+    """
+
+    pending: int | None
+    ended: bool
+    adjusted: bool
+    tokens: Sequence[int]
+    command: Any
+
+    @property
+    def left(self) -> int: ...
+
+    @property
+    def pages(self) -> Sequence[Any]: ...
+
+    @property
+    def live(self) -> Sequence[int]: ...
+
+    @property
+    def position(self) -> int: ...
+
+    def next_slots(self, most: int) -> Sequence[tuple[int, int]]:
+        """Of the tokens that are run next, the place among `pages` and the slot there."""
+        ...
+
+    def has_run(self) -> None:
+        """The next one is launched."""
+        ...
+
+    def take(self, token: int) -> None:
+        """The next token is known."""
+        ...
