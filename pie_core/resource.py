@@ -114,6 +114,10 @@ class KvPage(Resource):
 
 
 def _bits(offsets: Sequence[int]) -> int:
+    """The mask of offsets that rise."""
+    count = len(offsets)
+    if count and offsets[-1] - offsets[0] == count - 1:  # without a gap: the ordinary case
+        return ((1 << count) - 1) << offsets[0]
     bits = 0
     for offset in offsets:
         bits |= 1 << offset

@@ -58,9 +58,9 @@ class DecodeHandler:
         """One step of each: run the token drawn last, then draw."""
         runs = [self._run_of(command) for command in batch]
         if self._ahead is not None:
-            ahead = [run for run in runs if self._ahead.takes(run)]
-            runs = [run for run in runs if run not in set(ahead)]
-            self._ahead.step(ahead)
+            ahead = {run: None for run in runs if self._ahead.takes(run)}
+            runs = [run for run in runs if run not in ahead]
+            self._ahead.step(list(ahead))
         for part in _parts(runs, self._steps_at_once):
             self._step(part)
         return [command.answer(command.state.tokens) if command.state.ended else UNFINISHED for command in batch]

@@ -28,9 +28,11 @@ class Run:
         self.ended = False
         self.command = command
         self._ends = breaks | frozenset(command.stop)
-        self.pages = (*command.ikv, *(page for page in command.okv if page not in command.ikv))
+        places = {page: place for place, page in enumerate(command.ikv)}
+        ours = [places.setdefault(page, len(places)) for page in command.okv]
+        self.pages = tuple(places)
         self.live = [*command.live, *[0] * (len(self.pages) - len(command.live))]
-        self._places = [self.pages.index(page) for page in command.okv]
+        self._slots = [(ours[place], slot) for place, slot in command.slots]  # of the tokens that are run
         self._ran = 0
         adjustment = Adjustment(
             dict(zip(command.biased, command.bias, strict=True)), command.presence, command.frequency, command.seen
@@ -47,8 +49,7 @@ class Run:
 
     def next_slots(self, most: int) -> list[tuple[int, int]]:
         """Of the tokens that are run next, the place among `pages` and the slot there."""
-        ahead = self.command.slots[self._ran : self._ran + most]
-        return [(self._places[place], slot) for place, slot in ahead]
+        return self._slots[self._ran : self._ran + most]
 
     @property
     def left(self) -> int:
@@ -73,10 +74,10 @@ class Run:
 
     def has_run(self) -> None:
         """The pending token is context."""
-        place, slot = self.command.slots[self._ran]
-        self.live[self._places[place]] |= 1 << slot
+        place, slot = self._slots[self._ran]
+        self.live[place] |= 1 << slot
         if self._view is not None:
-            self._view.add(self._ran, self._places[place], slot)
+            self._view.add(self._ran, place, slot)
         self._ran += 1
         self.pending = None
 

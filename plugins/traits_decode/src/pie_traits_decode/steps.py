@@ -123,8 +123,10 @@ class Decode(Command):
     def conclude(self, result: Any) -> None:
         """See `Command.conclude`. The slots of what was run are used now."""
         run = self.ran = 0 if result is None else len(result) - (self.first is None)
-        for place, page in enumerate(self.okv):
-            offsets = [slot for at, slot in self.slots if at == place]
+        filled: list[list[int]] = [[] for _ in self.okv]
+        for place, slot in self.slots:
+            filled[place].append(slot)
+        for page, offsets in zip(self.okv, filled, strict=True):
             page.fill_reserved(offsets, max(0, min(len(offsets), run)))
             run -= len(offsets)
         if result is not None and self.slots:
@@ -170,9 +172,11 @@ class Decode(Command):
         reserved: list[tuple[int, int]] = []
         taken: list[KvPage] = []
         for page in self.okv:
-            count = min(page.free, runs - len(reserved))
-            if count:
-                reserved += [(len(taken), offset) for offset in page.reserve(count)]
+            if len(reserved) == runs:
+                break
+            if count := min(page.free, runs - len(reserved)):
+                place = len(taken)
+                reserved += [(place, offset) for offset in page.reserve(count)]
                 taken.append(page)
         self.okv = tuple(taken)
         return reserved
