@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def serve(
 
         def announce(url: str, name: str) -> None:
             progress.done()
+            _spare_what_is_loaded()
             click.echo(f"pie-core serves {name} at {url}")
 
         _allow_many_connections()
@@ -74,3 +76,9 @@ def _allow_many_connections() -> None:
     """Each takes a file descriptor, and many systems start a process with 1024 of those it may have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _spare_what_is_loaded() -> None:
+    """Keep the collection of garbage from walking through models and libraries (0.1 s) while all programs wait."""
+    gc.collect()
+    gc.freeze()

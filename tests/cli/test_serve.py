@@ -173,6 +173,13 @@ def test_a_trusted_server_may_listen_everywhere(pie_core):
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
 
 
+def test_collecting_garbage_does_not_walk_through_what_is_loaded(pie_core, tmp_path):
+    (tmp_path / "frozen.py").write_text("import gc\n\nasync def main():\n    print(gc.get_freeze_count())\n")
+    with pie_core.serve("--native") as (_, url):
+        done = pie_core.run("run", "--server", url, tmp_path / "frozen.py")
+    assert int(done.stdout) > 10_000
+
+
 def test_ps_without_a_server_says_how_to_start_one(pie_core):
     done = pie_core.run("ps", "--server", "http://127.0.0.1:1")
     assert done.returncode == 1
