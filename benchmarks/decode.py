@@ -5,8 +5,8 @@ the size of its cache, which is that of the work (otherwise it takes nine tenths
 and on a CPU that of its pages: of 16 tokens, with which SDPA is ten times as quick as with its 256.
 
 "steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left
-to inferlets is the tax. Inferlets in four ways: embed, forward and get_next_dist for each token; forward and sample (trait
-decode); bursts by decode, as `Context.generate` asks for them; one decode for all tokens.
+to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample
+(trait decode); one decode, as `Context.generate(max_tokens=...)` asks for it.
 
 `device_ms` is how long a step captured in a CUDA graph takes when nothing but it is launched, `exposed_us` what a step
 takes beside that, `busy` the device's share of the time.
@@ -87,12 +87,6 @@ LOOPS = {
             forward(q, pages, last, pages, last)
 """,
     "inferlets, decode": """
-    burst = 32
-    while len(answer) < steps:
-        most, burst = min(burst, steps - len(answer)), 2 * burst
-        answer += await decode(q, pages, last, pages, last, most, answer[-1] if answer else None)
-""",
-    "inferlets, one decode": """
     answer = await decode(q, pages, last, pages, last, steps)
 """,
 }

@@ -4,7 +4,8 @@ Steps take as long as is said, one after the other, and compute nothing, so this
 how long the device has no step to run while a decode wants one. Plans are those of the Triton backend in the shape of
 Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` take the host a while, as launching them does.
 
-"together": bursts of 32, then 64, as `Context.generate` asks for them, so that all programs end and join at once, and
+"whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 128.
+"together": bursts of 32, then 64, as it asks for them in longer answers, so that all programs end and join at once, and
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for
 each program, so that others run while one joins.
 
@@ -38,6 +39,12 @@ from report import emit, machine
 from pie_core.controller import Controller, Settings
 
 LAUNCH_S = 5e-3  # of a pass of `forward`
+TOGETHER = """
+    burst = 32
+    while len(answer) < steps:
+        most, burst = min(burst, steps - len(answer)), 2 * burst
+        answer += await decode(q, pages, last, pages, last, most, answer[-1] if answer else None)
+"""
 APART = """
     burst = 16 + prompt[0] % 13
     while len(answer) < steps:
@@ -120,7 +127,7 @@ def main(widths: str, step_ms: str, rounds: int) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
-    LOOPS["apart"] = APART
+    LOOPS.update(together=TOGETHER, apart=APART)
     with asyncio.Runner() as runner:
         options = {"dtype": "float32", "device": "cpu", "threads": "1", "pages": "8192", "page_size": "16"}
         controller = Controller(Settings("pico", "torch", options, tier="native"))
@@ -132,7 +139,11 @@ def main(widths: str, step_ms: str, rounds: int) -> None:
         facts = machine("cpu")
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
             decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3))
-            for how, loop, tokens in (("together", "inferlets, decode", LONG), ("apart", "apart", 170)):
+            for how, loop, tokens in (
+                ("whole", "inferlets, decode", LONG),
+                ("together", "together", LONG),
+                ("apart", "apart", 170),
+            ):
                 generate = driven_by_inferlets(controller.application, runner.get_loop(), loop)
                 draw = random.Random(width)
                 prompts = [[draw.randrange(5, 250) for _ in range(PROMPT)] for _ in range(width)]

@@ -24,7 +24,7 @@ from inferlet.sampling import Constraint, Sampler, greedy
 from inferlet.stopping import Stop, any_of, cut, ends_with, max_tokens
 
 CHUNK = 1024  # tokens run in one forward pass while filling
-WHOLE = Burst(32, 256)  # tokens drawn by one call for who waits for the whole text
+WHOLE = Burst(32, 256, 128)  # tokens drawn by one call for who waits for the whole text
 SOON = Burst(1, 8)  # for who waits for the next token
 
 

@@ -27,10 +27,15 @@ ROWS = 64  # tokens drawn by one call where each has a row of a mask
 
 @dataclass(frozen=True)
 class Burst:
-    """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`."""
+    """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`.
+
+    But all that an answer may still have, if that is no more than `whole`: the device may have nothing to do between
+    two calls, and pages for so many are no waste.
+    """
 
     first: int
     most: int
+    whole: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,13 @@ class Bursts:
 
     async def _draw(self, answer: Sequence[int]) -> None:
         context, bounds, guide = self._context, self._plan.bounds, self._plan.guide
-        most = min(self._size, context.model.max_position - len(context.tokens))
+        most = self._size
         if bounds is None:
             most = 1
         elif bounds.most is not None:
-            most = min(most, bounds.most - len(answer))
+            left = bounds.most - len(answer)
+            most = left if left <= min(self._plan.burst.whole, self._most) else min(most, left)
+        most = min(most, context.model.max_position - len(context.tokens))
         try:
             waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
         except ResourceError:  # there may be room for one more token

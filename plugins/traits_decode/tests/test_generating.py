@@ -218,6 +218,12 @@ def test_many_tokens_take_one_call_and_as_many_passes() -> None:
     assert took["forward"] == takes["forward"] - 8 and took["get_next_dist"] == takes["get_next_dist"] - 9
 
 
+@pytest.mark.parametrize(("most", "calls"), [(128, 1), (200, 3)])  # of 32, 64 and 104 tokens
+def test_all_that_is_left_is_drawn_by_one_call_if_that_is_not_much(most: int, calls: int) -> None:
+    _, took = finished(f"await context.generate(stop=max_tokens({most}))", WITH, "to be" * 50)
+    assert took["decode"] == calls and took["passes"] >= most
+
+
 def test_with_a_pattern_of_attention_one_call_takes_64_tokens() -> None:
     body = """
 context.attention = lambda at: [range(max(0, at - 4), at + 1)]
