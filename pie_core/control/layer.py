@@ -30,6 +30,7 @@ from pie_core.control.ticket import Ticket
 from pie_core.errors import ArgumentError, PieError, TerminatedError, nearest
 from pie_core.inference.backend import Swapper
 from pie_core.inference.device import Device
+from pie_core.inference.running import device_error
 from pie_core.inference.stepping import Conclusion
 from pie_core.inference.wave import Batch, Wave
 from pie_core.model import ModelInfo
@@ -351,6 +352,7 @@ class ControlLayer:
         self._look()
 
     def _conclude(self, submission: Submission, result: Any, error: PieError | None) -> None:
+        error = error or self._book(submission, result)
         if error is not None:
             self._fail(submission, error)
             return
@@ -404,10 +406,21 @@ class ControlLayer:
         if submission.command.stepwise:
             self._running -= submission.running
             submission.running = False
-            submission.command.conclude(result)
+            self._book(submission, result)
         if self.observers:
             self.observers.settled(submission)
         self.memory.settle(submission)
+
+    def _book(self, submission: Submission, result: Any) -> PieError | None:
+        """Have a command that runs in steps bring the books up to what it has done, once. Should it fail, it fails alone."""
+        if submission.booked or not submission.command.stepwise:
+            return None
+        submission.booked = True
+        try:
+            submission.command.conclude(result)
+        except Exception as error:
+            return device_error(submission.command, error, "host")
+        return None
 
     def _refuse(self, submission: Submission) -> bool:
         error = submission.error or self._poison.error_for(submission)

@@ -52,11 +52,12 @@ class Submission(Node):
     """One enqueued command: launched, then done with a result or an error.
 
     running: it was launched and runs in steps, so that it counts as launched for others only when it is done. stopped:
-    it is not to go on.
+    it is not to go on. booked: the command was concluded (`Command.conclude`).
     """
 
     __slots__ = (
         "barriers",
+        "booked",
         "command",
         "done",
         "enqueued_at",
@@ -81,6 +82,7 @@ class Submission(Node):
     ) -> None:
         super().__init__(reads, writes)
         self.command = command
+        self.booked = False
         self.queue = queue
         self.seq = seq
         self.enqueued_at = enqueued_at

@@ -41,6 +41,8 @@ class Count(Command):
         assert self.concluded == "not yet"
         self.concluded = result
         concluded.append((self.down, result))
+        if self.down == 12:
+            raise RuntimeError("cannot count")
         if result is not None:
             self.out[0].position = self.down
 
@@ -166,6 +168,21 @@ def test_only_the_culprit_fails_and_what_depends_on_it(rig):
     with pytest.raises(HandleError, match="left unwritten by a count that failed"):
         p.call("count", p.call("alloc_emb", 1), [page], [], 1)
     assert sorted(concluded, key=str) == [(1, None), (15, None), (9, "from 9")]
+
+
+def test_one_that_cannot_conclude_fails_alone(rig):
+    p = rig.open()
+    out, _, bad = start(p, 12)
+    _, _, sound = start(p, 12 - 1)
+    _, _, later = start(p, 12 - 1)
+    behind = p.call("count", p.call("alloc_emb", 1), p.call("alloc_kvpage", 1), [out], 1)
+    rig.loop.run()
+    assert (sound.result(), later.result()) == ("from 11", "from 11")
+    with pytest.raises(DeviceError, match="count failed on the host: RuntimeError: cannot count"):
+        bad.result()
+    with pytest.raises(DeviceError, match="skipped, because a count it depends on failed"):
+        behind.result()
+    assert sorted(concluded, key=str) == [(1, None), (11, "from 11"), (11, "from 11"), (12, "from 12")]
 
 
 def test_one_behind_a_failure_in_its_wave_does_not_begin(rig):
