@@ -127,8 +127,10 @@ def transformers_continuous(path: Path, dtype: torch.dtype, device: str, most: i
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
     model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
     model = model.eval().to(device)
-    sizes = transformers.ContinuousBatchingConfig(**({"page_size": 16} if device == "cpu" else {}))
-    sizes.num_blocks = most * -(-(PROMPT + LONG) // sizes.page_size) + 1
+    kinds = transformers.ContinuousBatchingConfig.__dataclass_fields__
+    size = "page_size" if "page_size" in kinds else "block_size"  # the latter in older transformers
+    sizes = transformers.ContinuousBatchingConfig(**({size: 16} if device == "cpu" else {}))
+    sizes.num_blocks = most * -(-(PROMPT + LONG) // getattr(sizes, size)) + 1
     sizes.max_batch_tokens = max(512, most)
 
     def generate(prompts: Prompts, steps: int) -> list[list[int]]:

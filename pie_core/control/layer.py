@@ -412,7 +412,7 @@ class ControlLayer:
         self.memory.settle(submission)
 
     def _book(self, submission: Submission, result: Any) -> PieError | None:
-        """Have a command that runs in steps bring the books up to what it has done, once. Should it fail, it fails alone."""
+        """Have a command that runs in steps bring the books up to what it has done, once. Its error is its alone."""
         if submission.booked or not submission.command.stepwise:
             return None
         submission.booked = True

@@ -54,11 +54,12 @@ class Mean:
         made = torch.Generator().manual_seed(0)
         self.codes = torch.randn(VOCAB, WIDTH, generator=made, dtype=torch.float64)
         self.head = torch.randn(WIDTH, VOCAB, generator=made, dtype=torch.float64) * 3
+        self._there = self.codes.to(DEVICE), self.head.float().to(DEVICE)  # a captured pass copies nothing
         self.attention = Looks(CUTTING)
         self.kernels = SimpleNamespace(attention=self.attention, best=TorchKernels().best, draw=TorchKernels().draw)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.codes.to(DEVICE)[ids]
+        return self._there[0][ids]
 
     def hidden(self, x: torch.Tensor, step: Any, pool: KvPool) -> torch.Tensor:
         self.widest = max(self.widest, len(x))
@@ -69,7 +70,7 @@ class Mean:
         return out[:, 1]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden @ self.head.float().to(DEVICE)
+        return hidden @ self._there[1]
 
 
 def placed(codes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
