@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import closing
 from typing import Any
 
 import pytest
+from pie_traits_decode.testing.answering import Answering, program
 
 from pie_core.plugins import Selection
-from pie_core.registry import load_handlers, load_registry
-from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
-from pie_core.testing.fake import FakeHandler
 
 WITH, WITHOUT = Selection(), Selection(without=("traits.decode",))
-GENERATE = """
-from inferlet import *
-import asyncio, json
-
-async def main():
-    model = get_auto_model()
-    said = []
-    with model.create_context() as context:
-        await context.fill("What is it?")
-BODY
-        said.append(list(context.tokens))
-        said.append((await context.next_dist(4)).ids)
-        await context.fill(" And then?")
-        said.append((await context.next_dist(4)).ids)
-    return json.dumps(said)
-"""
 
 
 def finished(
@@ -39,29 +18,9 @@ def finished(
 ) -> tuple[Any, dict[str, int]]:
     """What a program returned whose context generates as `body` says; how many commands it took of each kind, and how
     many times something was run (`passes`)."""
-
-    passes = []
-
-    class Counting(FakeHandler):
-        def forward(self, batch: Sequence[Any]) -> None:
-            passes.extend(batch)
-            super().forward(batch)
-
-    async def main() -> tuple[Any, dict[str, int]]:
-        specs = [replace(spec, build=Counting) for spec in fake_handlers()] + load_handlers("fake", "", selection)
-        backend = FakeBackend(page_size=4, pages=pages, embeds=1200, answer=answer, adapters=("loud",))
-        model = fake_model(backend, load_registry(selection), specs)
-        lines = "\n".join(f"        {line}" for line in body.strip().splitlines())
-        try:
-            outcome = await run_inferlet(GENERATE.replace("BODY", lines), models={"fake": model})
-        finally:
-            await asyncio.to_thread(model.close)
-        assert outcome.ended.status == "finished", outcome.ended.error
-        assert all(pool.free == pool.capacity for pool in model.layer.pools.values())
-        counts = {name: counter.commands for name, counter in model.layer.statistics.calls.items()}
-        return json.loads(outcome.ended.value or "null"), counts | {"passes": len(passes)}
-
-    return asyncio.run(main())
+    with closing(Answering(selection, pages, answer)) as model:
+        (said,) = model.finished(program(body))
+        return said, model.counts()
 
 
 SAMPLERS = ("greedy()", "sampling(seed=5)", "sampling(temperature=0.5, top_k=20, top_p=0.9, min_p=0.01, seed=-1)")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
 
 import jsonschema
 import lark
 import pytest
+from pie_traits_decode.testing.answering import Answering, program
 from pie_traits_grammar.matcher import Matcher
 
 from pie_core.application.events import Ended
-from pie_core.loaded import LoadedModel
 from pie_core.plugins import Selection
-from pie_core.registry import load_handlers, load_registry
-from pie_core.testing import FakeBackend, fake_handlers, fake_model, run_inferlet
-from pie_core.testing.fake import FakeHandler
 
 WITH = Selection()
 LOOP = Selection(without=("traits.decode_guided",))
@@ -34,74 +27,14 @@ SCHEMA = {
     "x-guidance": {"whitespace_flexible": False},
 }
 PATTERN = "[A-C]{2,4}(-[0-9]{1,3}){1,2}[.!]"
-GENERATE = """
-from inferlet import *
-import asyncio, json
-
-NESTED, SCHEMA, PATTERN = NAMES
-
-async def main():
-    model = get_auto_model()
-    said = []
-    with model.create_context() as context:
-        await context.fill("What is it?")
-BODY
-        said.append(list(context.tokens))
-        said.append((await context.next_dist(4)).ids)
-        await context.fill(" And then?")
-        said.append((await context.next_dist(4)).ids)
-    return json.dumps(said)
-"""
-NAMES = repr((NESTED, json.dumps(SCHEMA), PATTERN))
+HEAD = f"NESTED, SCHEMA, PATTERN = {(NESTED, json.dumps(SCHEMA), PATTERN)!r}"
 
 
-class Served:
-    """A model that programs run on, in an event loop of its own. passes: tokens that were run."""
+class Served(Answering):
+    """Runs programs given by their bodies."""
 
-    def __init__(self, selection: Selection, pages: int = 1200) -> None:
-        self.passes = passes = []
-
-        class Counting(FakeHandler):
-            def forward(self, batch: Sequence[Any]) -> None:
-                passes.extend(batch)
-                super().forward(batch)
-
-        async def load() -> LoadedModel:
-            specs = [replace(spec, build=Counting) for spec in fake_handlers()] + load_handlers("fake", "", selection)
-            backend = FakeBackend(page_size=4, pages=pages, embeds=1200, adapters=("loud",))
-            return fake_model(backend, load_registry(selection), specs)
-
-        self._runner = asyncio.Runner()
-        self.model = self._runner.run(load())
-
-    def close(self) -> None:
-        self._runner.run(asyncio.to_thread(self.model.close))
-        self._runner.close()
-
-    def run(self, bodies: Sequence[str]) -> list[Ended]:
-        """How programs end that run at the same time; nothing is left of them."""
-
-        async def main() -> list[Ended]:
-            started = (run_inferlet(program(body), models={"fake": self.model}) for body in bodies)
-            outcomes = await asyncio.gather(*started)
-            while any(pool.draining for pool in self.model.layer.pools.values()):
-                await asyncio.sleep(0)
-            return [outcome.ended for outcome in outcomes]
-
-        ended = self._runner.run(main())
-        assert all(pool.free == pool.capacity for pool in self.model.layer.pools.values())
-        return ended
-
-    def finished(self, *bodies: str) -> list[Any]:
-        """What programs returned."""
-        all_ended = self.run(bodies)
-        assert [ended.error for ended in all_ended if ended.status != "finished"] == []
-        return [json.loads(ended.value or "null") for ended in all_ended]
-
-    def counts(self) -> Counter[str]:
-        """How many commands there were of each kind, and passes."""
-        kinds = {name: counter.commands for name, counter in self.model.layer.statistics.calls.items()}
-        return Counter(kinds | {"passes": len(self.passes)})
+    def run(self, programs: Sequence[str]) -> list[Ended]:
+        return super().run([program(body, HEAD) for body in programs])
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +43,6 @@ def served() -> Iterator[dict[Selection, Served]]:
     yield models
     for model in models.values():
         model.close()
-
-
-def program(body: str) -> str:
-    lines = "\n".join(f"        {line}" for line in body.strip().splitlines())
-    return GENERATE.replace("BODY", lines).replace("NAMES", NAMES)
 
 
 SAMPLERS = ("greedy()", "sampling(seed=5)", "sampling(temperature=2.5, top_k=9, top_p=0.9, min_p=0.01, seed=-1)")
