@@ -70,7 +70,15 @@ def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dic
             options,
         )
     for width, page in ((64, 16), (128, 32)):
-        sizes = {"HEADS": 32, "GROUP": 4, "WIDTH": width, "LANES": width, "PAGE": page, "HEIGHT": 16, "KEYS": 128}
+        sizes = {
+            "HEADS": 32,
+            "GROUP": 4,
+            "WIDTH": width,
+            "LANES": width,
+            "PAGE": page,
+            "HEIGHT": 16,
+            "KEYS": 32 if exact else 128,
+        }
         numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES), "i32")
         tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {"parts": "*fp32", "part_sums": "*fp32"}
         flags = {"WINDOWED": width == 128, "EXACT": exact}
