@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a CUDA GPU shows, in eight minutes at most:
+# Everything that only a machine with a CUDA GPU shows, in fifteen minutes at most:
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
+#     served        decode.py in the shape of Llama 3.2 1B on the Triton backend, without transformers
+#     steps         kernels.py: whole decode steps in the shapes of Llama 3.2 1B and 3B and 3.1 8B
+#     captured      numerics.py: the suite of trait decode and plans of steps, in CUDA graphs
 #     numerics      numerics.py: the tests of the torch and Triton backends on the GPU, conformance among them
 #     kernels       kernels.py: the Triton kernels, errors and times
-#     decode-1b     decode.py in the shape of Llama 3.2 1B
+#     decode-1b     decode.py in the shape of Llama 3.2 1B, on the torch backend
 #     policies      policies.py on the bundled model
 #     decode-30m, decode-150m
 #     policies-1b   policies.py in the shape of Llama 3.2 1B
@@ -37,14 +40,20 @@ run() {
     tail -n "$([ "$code" -eq 0 ] && echo 3 || echo 25)" "$OUT/$part.log" | cut -c-300
 }
 
+OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode"
+served() { run "$1" served "$PYTHON" benchmarks/decode.py --backend triton --device cuda --shape 1b --widths 1,8,32 --rounds 3 --only "$OURS"; }
+
 decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --shape "$1" --widths 1,8,32,128; }
 
 policies() { run "$2" "$1" "$PYTHON" benchmarks/policies.py --device cuda --rounds 2 --t-ms 2,5,10 "${@:3}"; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(numerics kernels decode-1b policies decode-30m decode-150m)
+[ $# -gt 0 ] || parts=(served steps captured numerics kernels decode-1b policies decode-30m decode-150m)
 for part in "${parts[@]}"; do
     case $part in
+        served) served 100 ;;
+        steps) run 110 steps "$PYTHON" benchmarks/kernels.py --parts step --shapes 1b,8b,3b ;;
+        captured) run 60 captured "$PYTHON" benchmarks/numerics.py --device cuda --only test_on_gpu.py --only test_ahead.py ;;
         numerics) run 120 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
         kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py ;;
         decode-1b) decode 1b 75 ;;
