@@ -135,7 +135,7 @@ def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str
     yield best.best_kernel, tensors | {"blocks": "i32"}, {"LANES": 32}, {"num_warps": 1}
     numbers = {"sums": "*fp32", "probs": "*fp32", "count": "i32", "id_bits": "i32"}
     yield top.rank_kernel, numbers, {"LANES": 256, "RANKED": top.RANKED}, {}
-    tensors = {"probs": "*fp32"} | dict.fromkeys(("temperature", "top_p", "min_p", "numbers"), "*fp64")
+    tensors = {"probs": "*fp32"} | dict.fromkeys(("temperature", "top_p", "min_p"), "*fp64")
     yield draw.draw_kernel, tensors | {"width": "i32"}, {"LANES": 256}, {}
 
 

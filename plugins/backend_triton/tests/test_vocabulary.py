@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from inferlet.dist import Dist
+from inferlet.draws import Draws
 from pie_backend_triton.ops.best import best
 from pie_backend_triton.ops.draw import draw
 from pie_backend_triton.ops.softmax import log_softmax, log_sum_exp
@@ -62,7 +63,7 @@ def test_the_best_is_the_first_of_the_largest(vocab: int) -> None:
 
 def test_draws_are_those_of_the_sdk() -> None:
     rng = random.Random(4)
-    rows = 24
+    rows = 60
     logits = scores(rows, 400, seed=9) / 5  # flat enough for every setting to matter
     ids, probs = top(logits, 50)
     columns = {
@@ -70,25 +71,16 @@ def test_draws_are_those_of_the_sdk() -> None:
         "top_k": [rng.choice([1, 5, 50, 1000]) for _ in range(rows)],
         "top_p": [rng.choice([1.0, 0.9, 0.3, 0.01]) for _ in range(rows)],
         "min_p": [rng.choice([0.0, 0.05, 0.5]) for _ in range(rows)],
-        "number": [rng.random() for _ in range(rows)],
     }
-    heat, share, floor, numbers = (
-        torch.tensor(columns[name], dtype=torch.float64, device=DEVICE)
-        for name in ("temperature", "top_p", "min_p", "number")
+    seeds = [rng.randrange(1 << 64) for _ in range(rows)]
+    numbers = [rng.choice([0, 1, 77, 1 << 40]) for _ in range(rows)]
+    heat, share, floor = (
+        torch.tensor(columns[name], dtype=torch.float64, device=DEVICE) for name in ("temperature", "top_p", "min_p")
     )
-    kinds = torch.tensor(columns["top_k"], dtype=torch.int64, device=DEVICE)
-    tokens = draw(ids, probs, heat, kinds, share, floor, numbers)
+    kinds, draws = (torch.tensor(values, dtype=torch.int64, device=DEVICE) for values in (columns["top_k"], numbers))
+    bits = torch.tensor([seed - (seed >> 63 << 64) for seed in seeds], dtype=torch.int64, device=DEVICE)
+    tokens = draw(ids, probs, heat, kinds, share, floor, bits, draws)
     for row, token in enumerate(tokens.tolist()):
-        settings = {name: values[row] for name, values in columns.items() if name != "number"}
+        settings = {name: values[row] for name, values in columns.items()}
         dist = Dist(ids[row].tolist(), probs[row].tolist())
-        assert token == dist.sample(**settings, seed=Given(columns["number"][row])), settings
-
-
-class Given:
-    """A source of one number."""
-
-    def __init__(self, number: float) -> None:
-        self._number = number
-
-    def random(self) -> float:
-        return self._number
+        assert token == dist.sample(**settings, seed=Draws(seeds[row], numbers[row])), settings

@@ -1,6 +1,6 @@
 """What other packages build backends and handlers of: the public part, with `kernels`, `options` and `plugin`."""
 
-from pie_backend_torch.ahead.drawing import LISTED, How, uniform
+from pie_backend_torch.ahead.drawing import LISTED, How
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.handlers.forward import run_pass
 from pie_backend_torch.lean_config import LeanConfig
@@ -28,5 +28,4 @@ __all__ = [
     "load_backend",
     "ranges",
     "run_pass",
-    "uniform",
 ]

@@ -14,7 +14,6 @@ from pie_backend_torch.building import (
     PlainLinear,
     Step,
     TorchKernels,
-    uniform,
 )
 from pie_backend_torch.kernels import Attention, Gated, Kernels, Norm, QueryKeyValue, Turning
 from torch import Tensor
@@ -111,7 +110,7 @@ class TritonKernels:
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
         ids, probs = self.top(logits, min(LISTED, logits.shape[1]))
-        return draw(ids, probs, how.temperature, how.top_k, how.top_p, how.min_p, uniform(how.seed, how.number))
+        return draw(ids, probs, how.temperature, how.top_k, how.top_p, how.min_p, how.seed, how.number)
 
 
 def make_kernels(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:
