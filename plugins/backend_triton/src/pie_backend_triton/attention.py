@@ -81,22 +81,15 @@ class TilePlan:
         sums = torch.empty(parts.shape[:2], dtype=torch.float32, device=query.device)
         scale = query.shape[2] ** -0.5 if flavour.scale is None else flavour.scale
         assert self._asked is not None
+        looked_at, left = (query, keys, values, self._asked, shown, rows, entries), (out, parts, sums)
         start = 0
         for launch in self._tiling.launches:
-            end = start + len(launch.tiles)
+            tiles, start = slice(start, start + len(launch.tiles)), start + len(launch.tiles)
             if self._few is not None and launch.height == HEIGHTS[0]:
                 attend_one(
-                    query,
-                    keys,
-                    values,
-                    self._asked,
-                    shown,
-                    rows,
-                    entries,
-                    self._tiles[start:end],
-                    out,
-                    parts,
-                    sums,
+                    *looked_at,
+                    self._tiles[tiles],
+                    *left,
                     height=launch.height,
                     page_size=self._page_size,
                     most=self._few,
@@ -105,27 +98,18 @@ class TilePlan:
                 )
             else:
                 attend(
-                    query,
-                    keys,
-                    values,
-                    self._asked,
-                    shown,
-                    rows,
-                    entries,
+                    *looked_at,
                     words,
                     word_starts,
-                    self._tiles[start:end],
-                    self._seen(shown, flavour.window)[start:end],
-                    out,
-                    parts,
-                    sums,
+                    self._tiles[tiles],
+                    self._seen(shown, flavour.window)[tiles],
+                    *left,
                     height=launch.height,
                     page_size=self._page_size,
                     masked=launch.masked,
                     window=flavour.window,
                     scale=scale,
                 )
-            start = end
         if len(self._tiling.merged):
             merge(merged, merge_starts, merge_parts, parts, sums, out)
         return out

@@ -15,7 +15,7 @@ from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
 
 OWN = 8  # arrays of a pass before those of its attention
-TURNS = 8  # runs of a captured pass, the last of which what it gave is kept for
+TURNS = 8  # runs of a captured pass that what they gave is kept of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Pass:
         self._state[:1].zero_()
 
     def run(self) -> tuple[Tensor, Tensor]:
-        """Tokens [rows] and hidden states [rows, hidden]. Of a captured pass they are there for `TURNS` more runs."""
+        """Tokens [rows] and hidden states [rows, hidden]; of a captured pass until `TURNS` runs later."""
         if self._replay is None or self._kept is None:
             return self._compute()
         self._replay()

@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pie_backend_triton.ops.following import follow, following
-from pie_backend_triton.ops.paged import entries_at, gathered, product, read, slots_of
+from pie_backend_triton.ops.paged import entries_at, gathered, leave, product, read, slots_of
 
 FIELDS = tl.constexpr(6)  # of a tile, see `tiles.FIELDS`
 FAR = tl.constexpr((1 << 31) - 1)  # a position that nobody is asked at
@@ -174,15 +174,7 @@ def attend_kernel(
         sums = gathered(weights, v, sums * shrink[:, None], EXACT)
         best = higher
 
-    total = tl.where(total == 0.0, 1.0, total)  # a row that saw nothing: zeros, and a sum of -inf, for `best` is that
-    sums = sums / total[:, None]
-    if first_part < 0:
-        target = out + (row[:, None] * HEADS + head[:, None]) * WIDTH + lane[None, :]
-        tl.store(target, sums.to(out.dtype.element_ty), mask=filled)
-    else:
-        part = (first_part + place) * HEADS + head
-        tl.store(parts + part[:, None] * WIDTH + lane[None, :], sums, mask=filled)
-        tl.store(part_sums + part, best + tl.log2(total), mask=real)
+    leave(sums, total, best, first_part, place, row, head, lane, real, out, parts, part_sums, HEADS, WIDTH)
 
 
 def shape_of(height: int, width: int, exact: bool, masked: bool) -> dict[str, Any]:

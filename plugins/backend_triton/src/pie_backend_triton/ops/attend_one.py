@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pie_backend_triton.ops.attend import FIELDS, LOG2_E
 from pie_backend_triton.ops.following import following, release, wait
+from pie_backend_triton.ops.paged import gathered, leave, product, slots_of
 
 FAR = tl.constexpr(1 << 60)  # beyond every position
 
@@ -67,7 +68,7 @@ def attend_one_kernel(
     at = tl.load(asked + row, mask=real, other=FAR)
     entry = tl.load(entries + first_entry + step // PAGE, mask=step // PAGE < entry_count, other=0)
     live = ((entry >> (step % PAGE)) & 1) != 0
-    slot = (entry >> 32) * PAGE + step % PAGE
+    slot = slots_of(entry, step % PAGE, PAGE, False)
     stands = tl.load(shown + slot, mask=live, other=FAR)
     sees = live[None, :] & real[:, None] & (stands[None, :] <= at[:, None])
     if WINDOWED:
@@ -87,27 +88,13 @@ def attend_one_kernel(
     q = tl.load(query + row[:, None] * query_row + head[:, None] * query_head + lane[None, :], mask=filled, other=0.0)
     k += tl.load(key_place, mask=(seen & new)[:, None] & within, other=0.0)
     v += tl.load(value_place, mask=(seen & new)[:, None] & within, other=0.0)
-    if EXACT:
-        scores = tl.dot(q.to(tl.float32), tl.trans(k.to(tl.float32)), input_precision="ieee")
-    else:
-        scores = tl.dot(q, tl.trans(k))
+    scores = product(q, tl.trans(k), EXACT)
     scores = tl.where(sees, scores * scale, float("-inf"))
     best = tl.max(scores, 1)
     weights = tl.exp2(scores - tl.where(best == float("-inf"), 0.0, best)[:, None])
     total = tl.sum(weights, 1)
-    if EXACT:
-        sums = tl.dot(weights.to(v.dtype).to(tl.float32), v.to(tl.float32), input_precision="ieee")
-    else:
-        sums = tl.dot(weights.to(v.dtype), v)
-    total = tl.where(total == 0.0, 1.0, total)  # a row that saw nothing: zeros, and a sum of -inf, for `best` is that
-    sums = sums / total[:, None]
-    if first_part < 0:
-        target = out + (row[:, None] * HEADS + head[:, None]) * WIDTH + lane[None, :]
-        tl.store(target, sums.to(out.dtype.element_ty), mask=filled)
-    else:
-        part = (first_part + place) * HEADS + head
-        tl.store(parts + part[:, None] * WIDTH + lane[None, :], sums, mask=filled)
-        tl.store(part_sums + part, best + tl.log2(total), mask=real)
+    sums = gathered(weights, v, tl.zeros([HEIGHT, LANES], tl.float32), EXACT)
+    leave(sums, total, best, first_part, place, row, head, lane, real, out, parts, part_sums, HEADS, WIDTH)
 
 
 def attend_one(

@@ -46,3 +46,36 @@ def gathered(weights, v, sums, EXACT: tl.constexpr):
         return tl.dot(weights.to(v.dtype).to(tl.float32), v.to(tl.float32), sums, input_precision="ieee")
     else:
         return tl.dot(weights.to(v.dtype), v, sums)
+
+
+@triton.jit
+def leave(
+    sums,
+    total,
+    best,
+    first_part,
+    place,
+    row,
+    head,
+    lane,
+    real,
+    out,
+    parts,
+    part_sums,
+    HEADS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Store what a tile has come to: rows of `out`, or from `first_part` on parts, which are to be merged.
+
+    A row that saw nothing leaves zeros, and a sum of -inf, for `best` is that.
+    """
+    total = tl.where(total == 0.0, 1.0, total)
+    sums = sums / total[:, None]
+    filled = real[:, None] & (lane < WIDTH)[None, :]
+    if first_part < 0:
+        target = out + (row[:, None] * HEADS + head[:, None]) * WIDTH + lane[None, :]
+        tl.store(target, sums.to(out.dtype.element_ty), mask=filled)
+    else:
+        part = (first_part + place) * HEADS + head
+        tl.store(parts + part[:, None] * WIDTH + lane[None, :], sums, mask=filled)
+        tl.store(part_sums + part, best + tl.log2(total), mask=real)
