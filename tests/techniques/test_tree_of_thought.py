@@ -87,11 +87,11 @@ def test_the_tree_is_that_of_the_same_search_written_with_transformers(
         else:
             shown.append([])
     assert shown == search.rows
-    assert ran.cost.steps <= search.steps  # a level of branches is one wave after the other, or less
     if drafts == 0:
+        assert 2 * ran.cost.steps < search.steps + search.apart  # nearer to all at once than to each alone
         assert search.tokens <= ran.cost.tokens < search.naive  # what branches share was computed once
     else:
-        assert 3 * ran.cost.steps < 2 * search.steps
+        assert ran.cost.steps < search.steps
     if drafts == 0 and breadth == 1:  # otherwise a state may be rated that an earlier one finds a way to
         assert ran.cost.tokens == search.tokens
     assert last == (f"Solved: {way}" if way else "No way found.")
