@@ -57,6 +57,15 @@ def test_a_restricted_dist_is_the_top_of_the_softmax_over_the_allowed_tokens(dri
         assert abs(dist.rest - wanted[count:].sum().item()) < 1e-5
 
 
+def test_the_best_of_a_batch_are_the_first_that_their_dists_list(driver: Driver) -> None:
+    calls = [driver.forward([first, 6, 7], range(3), [], driver.pages(1)) for first in range(5)]
+    driver.run(*calls)
+    asked = [GetNextDist((call.oemb[-1],), 1) for call in calls]
+    best = OutputTextHandler(driver.backend).get_best(asked)
+    assert best == [int(driver.logits(call)[-1].argmax()) for call in calls]
+    assert len(set(best)) > 1
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_top_tokens_are_a_stable_sort_cut_at_k(data: st.DataObject) -> None:

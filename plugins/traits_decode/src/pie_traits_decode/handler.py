@@ -7,6 +7,7 @@ from typing import Any
 
 from inferlet.dist import Dist
 from inferlet.draws import Draws
+from pie_traits_text.choosing import best_tokens
 from pie_traits_text.forward import Forward
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
@@ -41,6 +42,9 @@ class DecodeHandler:
         """As many distributions at a time as `output_text` takes."""
         tokens: list[int] = []
         for part in _parts(batch, self._at_once):
+            if not any(command.temperature for command in part):
+                tokens += best_tokens(self._output, [command.emb for command in part])
+                continue
             asked = [GetNextDist(command.emb, command.top_k if command.temperature else 1) for command in part]
             for record, of in zip(self._output.get_next_dist(asked), part, strict=True):
                 draws = Draws(of.seed, of.draw)
@@ -94,9 +98,17 @@ class DecodeHandler:
                 run.has_run()
         drawing = [run for run in runs if not run.ended]
         if plain := [run for run in drawing if run.guide is None]:
-            _draw(plain, self._output.get_next_dist([run.ask() for run in plain]))
+            self._draw_plain(plain)
         if guided := [run for run in drawing if run.guide is not None]:
             self._draw_guided(guided, 0.0 if waiting or plain else PATIENCE_S)
+
+    def _draw_plain(self, runs: Sequence[Run]) -> None:
+        """By one pass over the head, without probabilities if nobody wants any."""
+        if not all(run.takes_best for run in runs):
+            _draw(runs, self._output.get_next_dist([run.ask() for run in runs]))
+            return
+        for run, token in zip(runs, best_tokens(self._output, [run.state for run in runs]), strict=True):
+            run.take(token)
 
     def _draw_guided(self, runs: Sequence[Run], patience_s: float) -> None:
         """Those whose guides are ready. On a GPU the model still computes while they are asked."""

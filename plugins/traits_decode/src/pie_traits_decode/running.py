@@ -10,6 +10,7 @@ from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_traits_text.input_text import EmbedTxt
 from pie_traits_text.output_text import GetNextDist
 
+from pie_core import Embed
 from pie_traits_decode.steps import Decode
 from pie_traits_decode.view import View
 
@@ -81,6 +82,16 @@ class Run:
         self._ran += 1
         self.pending = None
 
+    @property
+    def takes_best(self) -> bool:
+        """Whether the next token is the most probable one of all, so that no distribution is wanted."""
+        return self.command.temperature == 0 and not self.adjusted
+
+    @property
+    def state(self) -> tuple[Embed, ...]:
+        """The Embed with the hidden state that the next token is drawn from."""
+        return self.command.oemb if self._ran else self.command.emb
+
     def ask(self) -> GetNextDist:
         """What to draw from."""
         command = self.command
@@ -89,7 +100,7 @@ class Run:
             top_k = None if top_k is None else max(top_k, DIST_TOKENS)
         elif command.temperature == 0:
             top_k = 1
-        return GetNextDist(command.oemb if self._ran else command.emb, top_k)
+        return GetNextDist(self.state, top_k)
 
     def draw(self, dist: Dist) -> None:
         """Draw the next token."""

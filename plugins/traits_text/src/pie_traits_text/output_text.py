@@ -69,6 +69,15 @@ class RestrictsDists(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsBest(Protocol):
+    """What such a handler may offer besides: tokens without probabilities, which cost a softmax. Device thread."""
+
+    def get_best(self, batch: Sequence[GetNextDist]) -> list[int]:
+        """The most probable token at each Embed, of equal ones the lowest: the first that `get_next_dist` lists."""
+        ...
+
+
 OUTPUT_TEXT = Trait(
     name="output_text",
     version="1.0.0",

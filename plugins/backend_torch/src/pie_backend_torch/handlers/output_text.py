@@ -32,6 +32,12 @@ class OutputTextHandler:
         return _distributions(self._backend.decoder.kernels, logits, batch, [vocab] * len(batch))
 
     @torch.inference_mode()
+    def get_best(self, batch: Sequence[GetNextDist]) -> list[int]:
+        """See `TellsBest`."""
+        best: list[int] = self._backend.decoder.kernels.best(self._logits(batch)).tolist()
+        return best
+
+    @torch.inference_mode()
     def get_restricted_dists(self, batch: Sequence[GetNextDist], allowed: Sequence[bytes]) -> list[Dist]:
         """See `RestrictsDists`."""
         logits = self._logits(batch)
