@@ -110,16 +110,16 @@ async def main():
 
 def test_an_image_is_run_in_one_piece_though_chunks_are_shorter() -> None:
     finished("""
-import inferlet.context
+import inferlet.cache
 async def main():
-    inferlet.context.CHUNK = 4
+    inferlet.cache.CHUNK = 4
     parts = ["some text", BLOB, "and", OTHER, OTHER, "more of it"]
     found = await anew(*parts)
-    inferlet.context.CHUNK = 1024
+    inferlet.cache.CHUNK = 1024
     try:
         assert found == await anew(*parts)
     finally:
-        inferlet.context.CHUNK = 1024
+        inferlet.cache.CHUNK = 1024
 """)
 
 

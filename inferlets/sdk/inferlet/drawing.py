@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from inferlet import calls
 from inferlet.adjusting import Adjustment
+from inferlet.ahead import Ahead, Drawing
 from inferlet.attention import Attention
 from inferlet.errors import ResourceError
-from inferlet.forcing import Forced, draw_forced
+from inferlet.forcing import draw_forced
 from inferlet.guiding import Guide
 from inferlet.handles import Embed
 from inferlet.model import Model
@@ -73,57 +74,56 @@ def plan_drawing(
     return Plan(sampler, adjustment, guide, bounds, burst)
 
 
-async def draw_there(context: Context, plan: Plan, answer: Sequence[int]) -> int:
+async def draw_there(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> int:
     """The next token of an answer."""
-    drawing = context.drawing
+    drawing = ahead.drawing
     if drawing is None or not drawing.goes_on(plan, context.attention):
-        drawing = await _begin(context, plan, answer)
+        drawing = await _begin(context, ahead, plan, answer)
     try:
-        token = await drawing.next(answer)
+        token = await drawing.next(context, answer)
     except BaseException:
-        context.drawing = None
+        ahead.leave()
         raise
     plan.sampling.draws.number += 1
     return token
 
 
-async def _begin(context: Context, plan: Plan, answer: Sequence[int]) -> Drawing:
+async def _begin(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> Drawing:
     """What gives the next tokens."""
     if plan.guide is not None:
         plan.guide.settle(len(answer))
-        if plan.guide.forces and (forced := await draw_forced(context, plan, plan.guide, answer)) is not None:
+        if plan.guide.forces and (forced := await draw_forced(context, ahead, plan, plan.guide, answer)) is not None:
             return forced
     (state,) = context.hidden_states(1)
-    drawing = OneByOne(context, state, plan) if plan.one_by_one else Bursts(context, state, plan)
-    context.draw_over(drawing)
+    drawing = (OneByOne if plan.one_by_one else Bursts)(ahead, state, plan, context.attention)
+    ahead.begin(drawing)
     return drawing
 
 
 class OneByOne:
     """Draws one after the other behind the last token of a context, whose hidden state is `state`.
 
-    Each draw leaves the token's embedding in `state`, and the next pass its hidden state. Good as long as it is the
-    context's `drawing`.
+    Each draw leaves the token's embedding in `state`, and the next pass its hidden state.
     """
 
-    left = ()  # drawn and not given yet
+    left = ()
 
-    def __init__(self, context: Context, state: Embed, plan: Plan) -> None:
-        self._context = context
+    def __init__(self, ahead: Ahead, state: Embed, plan: Plan, attention: Attention | None) -> None:
+        self._cache = ahead.cache
         self._state = [state]
         self._sampling = plan.sampling
-        self._attention = context.attention
+        self._attention = attention
         self._drawn = False
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
-        """Whether the next draw can be the one that is wanted."""
+        """See `Drawing`."""
         return plan.one_by_one and plan.sampling is self._sampling and attention is self._attention
 
-    async def next(self, answer: Sequence[int]) -> int:
-        """The next token. The context has taken the one before."""
-        context, state, how, draws = self._context, self._state, self._sampling, self._sampling.draws
+    async def next(self, context: Context, answer: Sequence[int]) -> int:
+        """See `Drawing`."""
+        state, how, draws = self._state, self._sampling, self._sampling.draws
         if self._drawn:
-            context.run_drawn(state)
+            self._cache.append(state, state, self._attention)
         self._drawn = True
         token: int = await calls.sample(
             context.queue, state, state, how.temperature, how.top_k, how.top_p, how.min_p, draws.seed, draws.number
@@ -132,62 +132,63 @@ class OneByOne:
 
 
 class Bursts:
-    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one.
+    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one."""
 
-    The context's pages are ahead of its tokens meanwhile. Good as long as it is the context's `drawing`.
-    """
-
-    def __init__(self, context: Context, state: Embed, plan: Plan) -> None:
-        self._context = context
+    def __init__(self, ahead: Ahead, state: Embed, plan: Plan, attention: Attention | None) -> None:
+        self._ahead = ahead
         self._state = state
         self._plan = plan
-        self._attention = context.attention
-        self._most = plan.burst.most if context.attention is None else min(plan.burst.most, ROWS)
+        self._attention = attention
+        self._most = plan.burst.most if attention is None else min(plan.burst.most, ROWS)
         self._size = min(plan.burst.first, self._most)
-        self.left: deque[int] = deque()  # drawn and not given yet
+        self.left: deque[int] = deque()
         self._last: int | None = None
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
-        """Whether the next draw can be the one that is wanted."""
+        """See `Drawing`."""
         forced = not self.left and plan.guide is not None and plan.guide.forces
         return plan is self._plan and attention is self._attention and not forced
 
-    async def next(self, answer: Sequence[int]) -> int:
-        """The next token. The context has taken the one before."""
+    async def next(self, context: Context, answer: Sequence[int]) -> int:
+        """See `Drawing`."""
         if not self.left:
-            await self._draw(answer)
+            await self._draw(context, answer)
         self._last = self.left.popleft()
         return self._last
 
-    async def _draw(self, answer: Sequence[int]) -> None:
-        context, bounds, guide = self._context, self._plan.bounds, self._plan.guide
-        most = self._size
+    async def _draw(self, context: Context, answer: Sequence[int]) -> None:
+        ahead, guide = self._ahead, self._plan.guide
+        most, settings = self._wanted(context, answer), self._settings(context.model, answer)
+        try:
+            waiting = ahead.draw(self._state, self._last, most, self._attention, settings)
+        except ResourceError:  # there may be room for one more token
+            if most == 1:
+                raise
+            most = 1
+            waiting = ahead.draw(self._state, self._last, most, self._attention, settings)
+        told = await waiting
+        drawn = told if guide is None else guide.follow(told)
+        self._size = min(2 * self._size, self._most)
+        if ahead.drawing is self:
+            ahead.settle(len(drawn) - (self._last is None))
+            self.left.extend(drawn)
+        else:  # somebody else has used the context meanwhile
+            self.left.append(drawn[0])
+
+    def _wanted(self, context: Context, answer: Sequence[int]) -> int:
+        """How many tokens the next call is to draw."""
+        bounds, most = self._plan.bounds, self._size
         if bounds is None:
             most = 1
         elif bounds.most is not None:
             left = bounds.most - len(answer)
             most = left if left <= min(self._plan.burst.whole, self._most) else min(most, left)
-        most = min(most, context.model.max_position - len(context.tokens))
-        try:
-            waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
-        except ResourceError:  # there may be room for one more token
-            if most == 1:
-                raise
-            most = 1
-            waiting = context.start_ahead(self._state, self._last, most, self._settings(answer))
-        told = await waiting
-        drawn = told if guide is None else guide.follow(told)
-        self._size = min(2 * self._size, self._most)
-        if context.drawing is self:
-            context.end_ahead(self._state, len(drawn) - (self._last is None))
-            self.left.extend(drawn)
-        else:  # somebody else has used the context meanwhile
-            self.left.append(drawn[0])
+        return min(most, context.model.max_position - len(context.tokens))
 
-    def _settings(self, answer: Sequence[int]) -> dict[str, object]:
+    def _settings(self, model: Model, answer: Sequence[int]) -> dict[str, object]:
         how, adjustment, bounds = self._plan.sampling, self._plan.adjustment, self._plan.bounds
         settings: dict[str, object] = {
-            "stop": list(self._context.model.eos_tokens),
+            "stop": list(model.eos_tokens),
             "breaks": [ending for ending in bounds.endings if ending] if bounds is not None else [],
             "temperature": how.temperature,
             "top_k": how.top_k,
@@ -203,7 +204,3 @@ class Bursts:
         if self._plan.guide is not None:
             settings["matcher"], settings["pause"] = self._plan.guide.matcher, self._plan.guide.pause
         return settings
-
-
-Drawing = OneByOne | Bursts | Forced
-"""How a context gets its next tokens, as long as nothing else uses it."""

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from inferlet import calls
+from inferlet.ahead import Ahead
 from inferlet.attention import Attention
 from inferlet.dist import Dist
+from inferlet.handles import Embed
 from inferlet.sampling import DIST_TOKENS
 
 if TYPE_CHECKING:
@@ -22,40 +24,39 @@ if TYPE_CHECKING:
 
 
 class Forced:
-    """The tokens of one draft, as far as they held, and the one drawn behind them, given one by one.
-
-    The context's pages are ahead of its tokens meanwhile. Good as long as it is the context's `drawing`.
-    """
+    """The tokens of one draft, as far as they held, and the one drawn behind them, given one by one."""
 
     def __init__(self, plan: Plan, draft: Sequence[int]) -> None:
-        self.left = deque(draft)  # drawn and not given yet
+        self.left = deque(draft)
         self._plan = plan
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
-        """Whether the next token can be the one that is wanted."""
+        """See `Drawing`."""
         return plan is self._plan and attention is None and bool(self.left)
 
-    async def next(self, answer: Sequence[int]) -> int:
-        """The next token."""
+    async def next(self, context: Context, answer: Sequence[int]) -> int:
+        """See `Drawing`."""
         return self.left.popleft()
 
 
-async def draw_forced(context: Context, plan: Plan, guide: Guide, answer: Sequence[int]) -> Forced | None:
+async def draw_forced(context: Context, ahead: Ahead, plan: Plan, guide: Guide, answer: Sequence[int]) -> Forced | None:
     """Run the text that is forced behind an answer; None if there is none that is worth it."""
     draft = await _draft(context, plan, guide, len(answer))
     if not draft:
         return None
-    forced, asked = _run(context, plan, guide, draft)
+    asked = _ask(_run(context, draft), plan, guide, draft)
+    forced = Forced(plan, draft)
+    ahead.begin(forced)
     try:
         tokens = _verify(plan, draft, [Dist.of(await dist) for dist in asked], answer)
         guide.settle(len(answer) + len(tokens) - 1)
         await guide.take(tokens[-1])
     except BaseException:
-        if context.drawing is forced:
+        if ahead.drawing is forced:
             context.truncate(len(context.tokens))
         raise
-    if context.drawing is forced:
-        context.keep_draft(len(tokens) - 1)
+    if ahead.drawing is forced:
+        ahead.cache.truncate(len(context.tokens) + len(tokens) - 1)
         forced.left = deque(tokens)
     else:  # somebody else has used the context meanwhile
         forced.left = deque(tokens[:1])
@@ -72,17 +73,25 @@ async def _draft(context: Context, plan: Plan, guide: Guide, count: int) -> list
     return draft[: await calls.count_allowed(context.queue, guide.matcher, draft)] if draft else draft
 
 
-def _run(context: Context, plan: Plan, guide: Guide, draft: Sequence[int]) -> tuple[Forced, list[Any]]:
-    """Enqueue the pass, and what is to be known before each token and behind the last; the matcher is behind that."""
+def _run(context: Context, draft: Sequence[int]) -> list[Embed]:
+    """Enqueue the pass, and have the cache ahead of the tokens; the hidden states before each token and behind all."""
+    before = len(context.tokens)
+    context.fill_tokens(draft)
+    try:
+        return context.hidden_states(len(draft) + 1)
+    finally:
+        del context.tokens[before:]
+
+
+def _ask(states: Sequence[Embed], plan: Plan, guide: Guide, draft: Sequence[int]) -> list[Any]:
+    """What is to be known of each token and of the next, and to be awaited; the matcher is behind the draft then."""
     top_k = plan.sampling.top_k if plan.adjustment is None else max(plan.sampling.top_k, DIST_TOKENS)
     asked = []
-    for state, token in zip(context.run_draft(draft), [*draft, None], strict=True):
+    for state, token in zip(states, [*draft, None], strict=True):
         asked.append(guide.ask(state, top_k))
         if token is not None:
             guide.go(token)
-    forced = Forced(plan, draft)
-    context.draw_over(forced)
-    return forced, asked
+    return asked
 
 
 def _verify(plan: Plan, draft: Sequence[int], dists: Sequence[Dist], answer: Sequence[int]) -> list[int]:

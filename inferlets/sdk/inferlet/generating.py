@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferlet import calls
+from inferlet import calls, speculating
+from inferlet.ahead import Ahead
 from inferlet.dist import Dist
+from inferlet.drafting import Drafter
 from inferlet.drawing import Burst, Plan, draw_there, plan_drawing
+from inferlet.errors import ArgumentError
 from inferlet.guiding import Grammar, Guide, split_grammar
-from inferlet.sampling import DIST_TOKENS, Constraint, Sampler
+from inferlet.sampling import DIST_TOKENS, Constraint, Sampler, greedy
 from inferlet.stopping import Stop
 from inferlet.streaming import TextDecoder
 
@@ -18,13 +21,38 @@ if TYPE_CHECKING:
     from inferlet.context import Context
 
 
-async def stream(
-    context: Context, sampler: Sampler, stop: Stop | None, constraints: Sequence[Constraint | Grammar], burst: Burst
+WHOLE = Burst(32, 256, 128)  # tokens drawn by one call for who waits for the whole text
+SOON = Burst(1, 8)  # for who waits for the next token
+
+
+def pieces(
+    context: Context,
+    ahead: Ahead,
+    sampler: Sampler | None,
+    stop: Stop | None,
+    constraints: Sequence[Constraint | Grammar],
+    drafter: Drafter | None,
+    burst: Burst,
 ) -> AsyncIterator[str]:
-    """See `Context.stream`."""
+    """See `Context.stream`. Where the server draws, it draws by bursts like this one."""
+    if drafter is None:
+        return _stream(context, ahead, sampler or greedy(), stop, constraints, burst)
+    if constraints:
+        raise ArgumentError("a drafter and constraints do not go together: leave one of them out")
+    return speculating.stream(context, drafter, sampler or greedy(), stop)
+
+
+async def _stream(
+    context: Context,
+    ahead: Ahead,
+    sampler: Sampler,
+    stop: Stop | None,
+    constraints: Sequence[Constraint | Grammar],
+    burst: Burst,
+) -> AsyncIterator[str]:
     grammar, others = split_grammar(constraints)
     guide = await Guide.start(context, grammar) if grammar is not None else None
-    way = Way(context, sampler, others, guide, plan_drawing(context.model, sampler, stop, others, guide, burst))
+    way = Way(context, ahead, sampler, others, guide, plan_drawing(context.model, sampler, stop, others, guide, burst))
     decoder = TextDecoder(lambda ids: calls.detokenize(context.queue, list(ids)))
     model, answer, text, closed = context.model, list[int](), "", False
     try:
@@ -33,7 +61,7 @@ async def stream(
                 break
             token = await way.next(answer)
             if closed := token in model.eos_tokens:
-                context.drawing = None  # nothing goes on behind this token
+                ahead.leave()  # nothing goes on behind this token
                 break
             answer.append(token)
             context.tokens.append(token)
@@ -56,6 +84,7 @@ class Way:
     """How the tokens of one answer are drawn: by the server, as planned, where it can; else here."""
 
     context: Context
+    ahead: Ahead
     sampler: Sampler
     constraints: Sequence[Constraint]
     guide: Guide | None
@@ -64,7 +93,7 @@ class Way:
     async def next(self, answer: list[int]) -> int:
         """The token behind those of the answer."""
         if self.plan is not None:
-            return await draw_there(self.context, self.plan, answer)
+            return await draw_there(self.context, self.ahead, self.plan, answer)
         wanted: int = getattr(self.sampler, "top_k", DIST_TOKENS)
         dist = await self._dist(max(wanted, DIST_TOKENS) if self.constraints else wanted, len(answer))
         for constraint in self.constraints:

@@ -48,10 +48,16 @@ class Images:
         made.all = [Image(start, count, positions, []) for start, count, positions in spans]
         return made
 
-    def add(self, queue: Queue, blob: bytes, start: int, measure: Any) -> tuple[Image, Any]:
-        """Enqueue an image that begins at index `start`, measured before; and what to await for its error."""
+    async def add(self, queue: Queue, blob: bytes, start: int, measure: Any) -> Image:
+        """Have an image seen that begins at index `start`, measured before."""
         image = Image(start, measure.embeds, measure.positions, calls.alloc_emb(queue, measure.embeds))
-        return image, calls.embed_img(queue, blob, image.embeds, self.position(start))
+        try:
+            await calls.embed_img(queue, blob, image.embeds, self.position(start))
+        except BaseException:
+            calls.dealloc_emb(queue, image.embeds)
+            raise
+        self.all.append(image)
+        return image
 
     def position(self, index: int) -> int:
         """Where a token of text stands: its index, but where images before it take fewer positions than tokens."""
@@ -70,6 +76,12 @@ class Images:
         """Where to end a chunk from `first` to about `last`, so that no image is cut."""
         image = self.at(last)
         return image.start if image is not None and first < image.start else self.behind(last)
+
+    def check_between(self, index: int, what: str) -> None:
+        """Raise `ArgumentError` if an image would be cut before index `index`."""
+        image = self.at(index)
+        if image is not None and image.start < index:
+            raise ArgumentError(f"{what}: {index} is inside an image, of tokens {image.start}..{image.stop - 1}")
 
     def check_uncut(self, index: int, what: str) -> None:
         """Raise `ArgumentError` if tokens from `index` on cannot be run without those of the same image before."""

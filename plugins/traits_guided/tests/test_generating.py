@@ -274,7 +274,7 @@ for _ in range(40):  # more than there may be matchers at a time
 def test_all_is_free_when_a_program_ends_in_the_middle_and_others_go_on(served: dict[Selection, Served]) -> None:
     lost = """
 waiting = asyncio.ensure_future(context.generate(constraints=[Grammar('regex', '[a-z]{900}')]))
-while context._ahead is None:  # until it is on its way
+while 'decode_guided' not in json.loads(debug_query(context.queue, 'queue'))['outstanding']:  # until it is on its way
     await sleep(0)
 raise ValueError("lost")
 """
