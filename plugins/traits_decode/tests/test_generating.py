@@ -166,6 +166,21 @@ said.append(await context.generate(sampler))
     assert took["passes"] == takes["passes"]  # no token is run in vain, nor again
 
 
+@pytest.mark.parametrize("stop", ["max_tokens(5)", "lambda tokens, text: len(tokens) == 5"])
+def test_a_context_that_has_generated_is_freed_with_the_object(stop: str) -> None:
+    body = f"""
+before = debug_query(context.queue, "space")
+other = model.create_context()
+await other.fill("Well")
+await other.generate(stop={stop})
+del other
+await asyncio.sleep(0)
+said.append(debug_query(context.queue, "space") == before)
+"""
+    drawn, took = finished(body, WITH)
+    assert drawn[0] is True and (took["decode"] or took["sample"])
+
+
 def test_a_recited_answer_is_recited() -> None:
     body = "said.append(await context.generate())"
     assert finished(body, WITH, "It is a long way")[0] == finished(body, WITHOUT, "It is a long way")[0]
