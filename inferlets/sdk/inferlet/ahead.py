@@ -50,7 +50,7 @@ class Ahead:
         self.cache.states.clear()
 
     def leave(self) -> None:
-        """No more tokens from the drawing, which has none left. A call that is on its way counts until the next use."""
+        """No more tokens from the drawing, of which none is left, or none is wanted by anybody any more."""
         self.drawing = None
 
     def end(self, count: int) -> None:

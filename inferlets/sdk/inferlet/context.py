@@ -220,6 +220,7 @@ class Context:
         if self._closed:
             return
         self._closed = True
+        self._ahead.leave()  # who draws with it is told so
         _release(self._host, self.queue, self._cache)
 
     def __enter__(self) -> Context:

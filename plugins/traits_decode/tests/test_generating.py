@@ -181,6 +181,32 @@ said.append(debug_query(context.queue, "space") == before)
     assert drawn[0] is True and (took["decode"] or took["sample"])
 
 
+@pytest.mark.parametrize("selection", [WITH, WITHOUT], ids=["with", "without"])
+@pytest.mark.parametrize("stop", ["max_tokens(50)", "lambda tokens, text: len(tokens) == 50"])
+def test_who_generates_in_a_context_that_is_closed_meanwhile_is_told_so_and_nothing_is_left(
+    stop: str, selection: Selection
+) -> None:
+    body = f"""
+before = debug_query(context.queue, "space")
+for wait in (False, True):
+    other = model.create_context()
+    await other.fill("Well")
+    try:
+        if wait:  # for a call that is on its way
+            waiting = asyncio.ensure_future(other.generate(stop={stop}))
+            while not json.loads(debug_query(other.queue, "queue"))["outstanding"]:
+                await asyncio.sleep(0)
+            other.close()
+            await waiting
+        async for _ in other.stream(stop={stop}):
+            other.close()
+    except PieError as error:
+        said.append(str(error))
+said.append(debug_query(context.queue, "space") == before)
+"""
+    assert finished(body, selection)[0][:3] == ["this context was closed", "this context was closed", True]
+
+
 def test_a_recited_answer_is_recited() -> None:
     body = "said.append(await context.generate())"
     assert finished(body, WITH, "It is a long way")[0] == finished(body, WITHOUT, "It is a long way")[0]
