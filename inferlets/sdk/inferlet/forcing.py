@@ -40,8 +40,8 @@ class Forced:
 
 
 async def draw_forced(context: Context, ahead: Ahead, plan: Plan, guide: Guide, answer: Sequence[int]) -> Forced | None:
-    """Run the text that is forced behind an answer; None if there is none that is worth it."""
-    draft = await _draft(context, plan, guide, len(answer))
+    """Run the text that is forced behind an answer; None if none is worth it, or there is nothing to run it behind."""
+    draft = await _draft(context, plan, guide, len(answer)) if context.tokens else []
     if not draft:
         return None
     asked = _ask(_run(context, draft), plan, guide, draft)

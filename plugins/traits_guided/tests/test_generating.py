@@ -217,6 +217,28 @@ def test_text_that_is_forced_takes_one_pass(served: dict[Selection, Served]) -> 
     assert [took[0]["passes"] < 15, took[1]["passes"] < 30, took[2]["passes"] > 45] == [True, True, True]
 
 
+@pytest.mark.parametrize("drafts", [16, 0])
+def test_text_that_is_forced_behind_no_token_is_an_error_as_any_text_is(
+    served: dict[Selection, Served], drafts: int
+) -> None:
+    body = f"""
+model.bos_token = 7  # which a context begins with, but only one that something is filled into
+grammar = Grammar('regex', 'what is it then', {drafts})
+with model.create_context() as empty:
+    try:
+        await empty.generate(constraints=[grammar])
+    except ArgumentError as error:
+        said.append(str(error))
+    empty.fill_tokens([5])
+    said.append([empty.tokens, (await empty.next_dist(4)).ids])
+with model.create_context() as other:
+    other.fill_tokens([5])
+    said.append([other.tokens, (await other.next_dist(4)).ids])
+"""
+    (said,) = served[WITH].finished(body)
+    assert "the context is empty" in said[0] and said[1] == said[2]
+
+
 def test_a_sentence_takes_one_call_and_no_pass_in_vain(served: dict[Selection, Served]) -> None:
     """It ends where nothing may follow, without asking for the end token."""
     body = "said.append(await context.generate(constraints=[Grammar('regex', 'abc[d-f]{5}')]))"
