@@ -75,6 +75,19 @@ for _ in range(3):
     await asyncio.gather(waiting, return_exceptions=True)
     said.append(await context.generate(sampler, lambda t, s: len(t) == 2))
 """,
+    "words put in behind a cancelled wait": """
+waiting = asyncio.ensure_future(context.generate(SAMPLER, max_tokens(40)))
+await asyncio.sleep(0)
+waiting.cancel()
+await asyncio.gather(waiting, return_exceptions=True)
+context.fill_tokens([33, 34, 35])
+said.append(await context.generate(SAMPLER, max_tokens(3)))
+""",
+    "several distributions before, and a cut behind it": """
+said.append([dist.ids[:3] for dist in await context.next_dists(4)])
+said.append(await context.generate(SAMPLER, max_tokens(5)))
+context.truncate(len(context.tokens) - 1)
+""",
     "biases": "said.append(await context.generate(SAMPLER, max_tokens(40), [adjust({40: 2.0, 7: -1.0})]))",
     "penalties": """
 for _ in range(2):
@@ -179,6 +192,22 @@ said.append(debug_query(context.queue, "space") == before)
 """
     drawn, took = finished(body, WITH)
     assert drawn[0] is True and (took["decode"] or took["sample"])
+
+
+def test_what_the_server_refuses_to_draw_leaves_the_context_as_it_was() -> None:
+    body = """
+try:
+    await context.generate(stop=max_tokens(20), constraints=[adjust({model.vocab_size: 1.0})])
+except ArgumentError as error:
+    said.append(str(error))
+context.fill_tokens([33, 34, 35])
+said.append((await context.next_dist(4)).ids)
+with model.create_context() as other:
+    other.fill_tokens(context.tokens)
+    said.append((await other.next_dist(4)).ids)
+"""
+    refused, after, anew, *_ = finished(body, WITH)[0]
+    assert "outside the vocabulary" in refused and after == anew
 
 
 @pytest.mark.parametrize("selection", [WITH, WITHOUT], ids=["with", "without"])
