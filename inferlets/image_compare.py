@@ -33,6 +33,7 @@ from inferlet import (
     HandleError,
     flags,
     get_auto_model,
+    image_placeholder,
     max_tokens,
     measure_img,
     receive_blob,
@@ -57,13 +58,14 @@ async def main():
     if options["keep"] < 0:
         raise ArgumentError(f"--keep {options['keep']}: wanted are seconds, or 0 to withdraw the pictures at the end")
     model, pictures = get_auto_model(), await two_pictures()
-    before, between, _ = render_image_turn(model.prompt_template, "", 2)
+    placeholder = await image_placeholder(model.create_queue())
+    before, between, _ = render_image_turn(model.prompt_template, "", 2, placeholder)
     name = "pictures " + sha256(repr((model.name, model.version, before, between, pictures)).encode()).hexdigest()
     prefix, found = await see(model, (before, between), pictures, name, options["keep"] or FORGOTTEN_S)
     try:
         with prefix:
             questions = options["questions"].strip().splitlines()
-            answers = await asyncio.gather(*(ask(prefix, q, options["max_tokens"]) for q in questions))
+            answers = await asyncio.gather(*(ask(prefix, q, placeholder, options["max_tokens"]) for q in questions))
     finally:
         if options["keep"] == 0 and not found:
             with suppress(HandleError):  # somebody else withdrew it
@@ -104,9 +106,9 @@ async def see(model, texts, pictures, name, seconds):
     return context, False
 
 
-async def ask(prefix, question, most):
+async def ask(prefix, question, placeholder, most):
     """The answer to a question about the pictures of a prefix."""
-    *_, rest = render_image_turn(prefix.model.prompt_template, question, 2)
+    *_, rest = render_image_turn(prefix.model.prompt_template, question, 2, placeholder)
     with prefix.fork() as context:
         await context.fill(rest)
         return await context.generate(stop=max_tokens(most))

@@ -177,7 +177,7 @@ async def main():
         await context.user("same?", images=[BLOB, OTHER])
         assert await seen(context) == await anew("<user>", BLOB, OTHER, "same?")
     in_parts = "{% for m in messages %}{{ m.role }}:{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}"
-    assert render_image_turn(in_parts, "same?", 2) == ["user:", "", "same?"]
+    assert render_image_turn(in_parts, "same?", 2, "<image>") == ["user:", "", "same?"]
 """)
 
 

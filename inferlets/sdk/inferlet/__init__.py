@@ -9,7 +9,8 @@ from typing import Any
 from inferlet import calls as _calls
 from inferlet.adjusting import adjust
 from inferlet.attention import roll
-from inferlet.chat import render_chat, render_image_turn
+from inferlet.chat import render_chat
+from inferlet.chat_images import render_around_images, render_image_turn
 from inferlet.context import Context
 from inferlet.dist import Dist
 from inferlet.drafting import Drafter, prompt_lookup
@@ -86,6 +87,7 @@ __all__ = [  # `calls.install` adds the calls, so that `from inferlet import *` 
     "max_tokens",
     "models_with_traits",
     "prompt_lookup",
+    "render_around_images",
     "render_chat",
     "render_image_turn",
     "roll",

@@ -9,12 +9,13 @@ from typing import Any
 
 from inferlet.errors import PieError
 
-IMAGE_MARK = "\ue000"  # of the private area; a text has no use for it
+Message = dict[str, Any]
+"""`role`, `content` (a text, or a list of parts), and what else the template knows of."""
 
 
 def render_chat(
     template: str,
-    messages: Sequence[dict[str, Any]],
+    messages: Sequence[Message],
     add_generation_prompt: bool = True,
     tools: Sequence[dict[str, Any]] | None = None,
 ) -> str:
@@ -22,8 +23,6 @@ def render_chat(
 
     tools: descriptions of functions, for templates that know of tools.
     """
-    from jinja2.exceptions import TemplateError
-
     if not template:
         raise PieError("this model has no chat template; use plain text with `fill`")
     try:
@@ -34,25 +33,9 @@ def render_chat(
             bos_token="",
             eos_token="",
         )
-    except TemplateError as error:
+    except Exception as error:  # a template that wants a text and gets a list raises anything
         raise PieError(f"the model's chat template does not take this conversation: {error}") from error
     return text
-
-
-def render_image_turn(template: str, text: str, images: int) -> list[str]:
-    """What stands before, between and behind the images of a user turn, which has them in front of its text."""
-    marked = IMAGE_MARK * images + text.replace(IMAGE_MARK, "")
-    contents: tuple[Any, ...] = (marked, [{"type": "text", "text": marked}])  # templates take either, or both
-    for content in contents:
-        try:
-            rendered = render_chat(template, [{"role": "user", "content": content}])
-        except PieError as error:
-            if content is contents[-1]:
-                raise error
-            continue
-        if marked in rendered:
-            return rendered.split(IMAGE_MARK)
-    raise PieError("the model's chat template loses what it is given; use `fill` and `fill_image`")
 
 
 def render_turn(template: str, role: str, text: str, first: bool) -> str:

@@ -9,7 +9,8 @@ from inferlet import calls, generating
 from inferlet.ahead import Ahead
 from inferlet.attention import Attention
 from inferlet.cache import Cache
-from inferlet.chat import render_image_turn, render_turn
+from inferlet.chat import render_turn
+from inferlet.chat_images import render_image_turn
 from inferlet.dist import Dist
 from inferlet.drafting import Drafter
 from inferlet.errors import ArgumentError, PieError
@@ -76,7 +77,8 @@ class Context:
         if not images:
             await self._turn("user", text)
             return
-        before, *pieces = render_image_turn(self.model.prompt_template, text, len(images))
+        placeholder = await calls.image_placeholder(self.queue)
+        before, *pieces = render_image_turn(self.model.prompt_template, text, len(images), placeholder)
         await self.fill(before)
         for blob, piece in zip(images, pieces, strict=True):
             await self.fill_image(blob)

@@ -15,7 +15,7 @@ import torch
 from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.plugin import load
 from pie_traits_image.handler import InputImageHandler
-from pie_traits_image.input_image import EmbedImg, NumEmbsNeeded, NumPositionsNeeded
+from pie_traits_image.input_image import EmbedImg, ImagePlaceholder, NumEmbsNeeded, NumPositionsNeeded
 from pie_traits_image.testing import InputImageSuite
 from pie_traits_image.testing.pictures import encoded, picture
 from pie_traits_text.allocate import CopyKvpage
@@ -31,11 +31,16 @@ SIZES = ((40, 30), (30, 90), (64, 64))
 PICTURES = [picture(*size, seed) for seed, size in enumerate(SIZES)]
 
 
+def mark_of(family: str) -> str:
+    """What the family's own processor replaces."""
+    return "<begin>" if family == "gemma3" else "<image>"
+
+
 def said(path: Path, family: str, text: str, images: Sequence[Any]) -> tuple[list[int], torch.Tensor]:
     """The oracle: token ids of a prompt ("@" stands for an image), and the logits [tokens, vocab] after each."""
     from transformers import AutoModelForImageTextToText
 
-    mark = "<begin>" if family == "gemma3" else "<image>"
+    mark = mark_of(family)
     nested = family.startswith(("idefics3", "smolvlm", "gemma3", "paligemma"))
     inputs = processor_of(family)(
         text=text.replace("@", mark), images=[list(images)] if nested else list(images), return_tensors="pt"
@@ -127,6 +132,7 @@ def test_logits_are_those_of_transformers_for_several_images_of_several_sizes(
         mask = Mask(count, count, b"\1" * count * count)
     whole = tuple(embed for piece in pieces for embed in piece)
     assert len(whole) == len(ids)
+    assert eyes.handler.image_placeholder([ImagePlaceholder()]) == [mark_of(family)]
     assert close(eyes.logits([whole], mask), wanted)
     if mask is None:
         assert close(eyes.logits(pieces), wanted), "piece by piece"

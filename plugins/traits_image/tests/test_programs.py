@@ -56,6 +56,7 @@ async def main():
     model = get_auto_model()
     q = model.create_queue()
     first, second = await measure_img(q, BLOB), await measure_img(q, OTHER)
+    assert await image_placeholder(q) == "<image>"
     assert first.embeds == num_embs_needed(model, (first.width, first.height))
     assert first.positions == num_positions_needed(model, [first.width, first.height])
     emb, last = alloc_emb(q, first.embeds + second.embeds), alloc_emb(q, 1)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from pie_core import ArgumentError, Foundation, UnsupportedError
 from pie_traits_image.decoding import check_size, decode, open_image, seen_size
-from pie_traits_image.input_image import EmbedImg, ImageMeasure, MeasureImg, NumEmbsNeeded, NumPositionsNeeded
+from pie_traits_image.input_image import (
+    EmbedImg,
+    ImageMeasure,
+    ImagePlaceholder,
+    MeasureImg,
+    NumEmbsNeeded,
+    NumPositionsNeeded,
+)
 from pie_traits_image.vision import Extent, Look, SeesImages
 
 
@@ -41,6 +48,10 @@ class InputImageHandler:
         return self._vision.measure(width, height)
 
     # on threads of the host
+
+    def image_placeholder(self, batch: Sequence[ImagePlaceholder]) -> list[str]:
+        """Ask the family."""
+        return [self._vision.placeholder() for _ in batch]
 
     def measure_img(self, batch: Sequence[MeasureImg]) -> list[ImageMeasure]:
         """Read the head of a file."""

@@ -50,6 +50,17 @@ class NumPositionsNeeded(Query):
     size: list[U32]
 
 
+class ImagePlaceholder(Command):
+    """The text that stands for an image in a prompt of this model: what its chat template writes for one.
+
+    Where it stands in the text of a conversation go the Embeds of the image, and nothing else of it: what the template
+    writes around it (`<|vision_start|>` of Qwen-VL) is text.
+    """
+
+    place = "host"
+    returns = str
+
+
 class MeasureImg(Command):
     """The size of an image in pixels, and what it takes. Reads the head of the file only, on a thread of the host.
 
@@ -109,9 +120,9 @@ class EmbedImg(Command):
 
 INPUT_IMAGE = Trait(
     name="input_image",
-    version="1.0.0",
+    version="1.1.0",
     doc="Images in: a picture becomes Embeds.",
-    calls=(NumEmbsNeeded, NumPositionsNeeded, MeasureImg, EmbedImg),
+    calls=(NumEmbsNeeded, NumPositionsNeeded, ImagePlaceholder, MeasureImg, EmbedImg),
     requires=("allocate>=1,<2", "forward>=1,<2"),
 )
 

@@ -42,6 +42,9 @@ class Vision(Protocol):
         Raises `PieError`: the program does not begin then, and the next one tries again.
         """
 
+    def placeholder(self) -> str:
+        """The text that the model's own processor takes for one image of a prompt. On a thread of the host."""
+
     def measure(self, width: int, height: int) -> Extent:
         """What an image of so many pixels takes. Quick; any thread. Raises `ArgumentError` if the family refuses it."""
 

@@ -56,6 +56,10 @@ class Family(ABC):
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
 
+    def placeholder(self) -> str:
+        """What stands for an image in the text of a prompt."""
+        return self.parts.written(self.parts.image_token, "the image token")
+
     @abstractmethod
     def tokens(self, width: int, height: int) -> Sequence[int]:
         """What an image of so many pixels is in a prompt: `image_token` for each feature, and what is between them."""

@@ -63,9 +63,11 @@ class Gemma3(FixedFamily):
             raise UnsupportedError("its image processor cuts images up (do_pan_and_scan), which is not served")
         super().__init__(parts)
 
+    def placeholder(self) -> str:
+        return self.parts.written(int(self.parts.config.boi_token_index), "the begin of an image")
+
     def _around(self, features: list[int]) -> list[int]:
-        config, parts = self.parts.config, self.parts
-        begin = parts.written(int(config.boi_token_index), "the begin of an image")
+        config, parts, begin = self.parts.config, self.parts, self.placeholder()
         end = parts.written(int(config.eoi_token_index), "the end of an image")
         before, after = parts.tokenizer.encode(f"\n\n{begin}"), parts.tokenizer.encode(f"{end}\n\n")
         return [*before, *features, *after]

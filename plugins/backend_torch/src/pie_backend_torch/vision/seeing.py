@@ -64,6 +64,10 @@ class TorchVision:
                 self._family = self._open_eyes()
             return self._family
 
+    def placeholder(self) -> str:
+        """On a thread of the host."""
+        return self.open().placeholder()
+
     def prepare(self, image: Any) -> Prepared:
         """On a thread of the host."""
         with torch.inference_mode():

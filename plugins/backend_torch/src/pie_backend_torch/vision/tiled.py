@@ -24,7 +24,7 @@ class Tiled(Family):
         said = parts.own.get("image_seq_len", self._each)
         if said != self._each:
             raise UnsupportedError(f"its processor writes {said} tokens for a tile, its tower makes {self._each}")
-        self._image = parts.written(parts.image_token, "the image token")
+        self._image = self.placeholder()
         self._encoded = lru_cache(1024)(self._encode)  # by rows and columns
 
     def tokens(self, width: int, height: int) -> Sequence[int]:

@@ -45,6 +45,13 @@ class InputImageSuite(TextSuite):
             self._embed(p, png(width, height))
 
     @quick
+    def test_something_stands_for_an_image_in_a_prompt(self) -> None:
+        p = self.writer()
+        ticket = p.call("image_placeholder")
+        self.rig.loop.run()
+        assert isinstance(ticket.result(), str) and ticket.result().strip()
+
+    @quick
     def test_one_embed_more_or_less_is_an_error_and_says_how_many(self) -> None:
         p = self.writer()
         blob = png(40, 30)

@@ -22,6 +22,10 @@ class FakeVision:
     def open(self) -> None:
         """There is nothing to read."""
 
+    def placeholder(self) -> str:
+        """What no template of a `FakeBackend` writes of itself."""
+        return "<image>"
+
     def measure(self, width: int, height: int) -> Extent:
         """A patch each, and one more."""
         count = -(-width // SIDE) * -(-height // SIDE) + 1
