@@ -18,6 +18,8 @@ from pie_server_openai.service import Service
 
 PROGRAM = Path(__file__).parent / "inferlets" / "completion.py"
 _REF = "#/components/schemas/{name}"
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+"""Of a stream: before OpenAPI 3.2 the schema of one is that of each of its events."""
 
 
 @hookimpl
@@ -53,7 +55,7 @@ class _Describing:
         statuses: Sequence[int] = (404, 503)
         described: dict[str, Any] = {"summary": summary}
         if body is not None:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": _EVENT}
             statuses = (400, 404, 413, 429, 503)
             described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
         failure = {"description": "It did not.", "content": {"application/json": {"schema": self._error}}}
