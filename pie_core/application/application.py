@@ -92,6 +92,11 @@ class Application:
         """Whether programs run in the sandbox, and may be components."""
         return self._tier.isolates
 
+    @property
+    def most_bytes(self) -> int | None:
+        """How many one call of a program can carry; None: any number."""
+        return self._tier.most_bytes
+
     async def warm_up(self) -> None:
         """Do now what the first launch would wait for. Raises `PieError`."""
         await self._tier.warm_up()

@@ -135,6 +135,7 @@ class NativeTier:
 
     name = "native"
     isolates = False
+    most_bytes: int | None = None
 
     def __init__(self) -> None:
         self._code = lru_cache(_CACHED_PROGRAMS)(Program.compile)

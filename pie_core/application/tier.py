@@ -25,6 +25,7 @@ class Tier(Protocol):
 
     name: str
     isolates: bool  # whether programs are sandboxed; then they may be components
+    most_bytes: int | None  # that one call of a program can carry; None: any number
 
     async def warm_up(self) -> None:
         """Do now what the first program would wait for. Raises `PieError`."""

@@ -81,6 +81,11 @@ class Gate:
         return self._state.controller.application.limits.message_bytes
 
     @property
+    def most_bytes(self) -> int | None:
+        """How many one call of a program can carry, a picture say; None: any number."""
+        return self._state.controller.application.most_bytes
+
+    @property
     def programs(self) -> Mapping[str, Path]:
         """The installed programs, by name. Raises `ResourceError` while the model loads."""
         return self._state.controller.programs
@@ -93,11 +98,16 @@ class Gate:
         """Facts about what runs, and what waits in line, as far as a request may be told of it; oldest first."""
         return self._state.controller.application.list(caller_of(request).sees)
 
-    async def launch(self, request: Request, program: Program, arguments: Sequence[str] = ()) -> Run:
-        """Start a program as the user of a request, without any capability. Raises `PieError`."""
+    async def launch(
+        self, request: Request, program: Program, arguments: Sequence[str] = (), blobs: Sequence[bytes] = ()
+    ) -> Run:
+        """Start a program as the user of a request, without any capability. Raises `PieError`.
+
+        blobs: for its `receive_blob()`, there before it begins.
+        """
         self._state.check_accepting()
         application = self._state.controller.application
-        inferlet = await application.launch(program, arguments, caller_of(request).user, Capabilities())
+        inferlet = await application.launch(program, arguments, caller_of(request).user, Capabilities(), blobs)
         return Run(inferlet, lambda why: application.stop(inferlet, why))
 
 

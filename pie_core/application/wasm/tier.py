@@ -27,7 +27,7 @@ from pie_core.application.wasm.linking import Interface, LinkedComponent, bind_r
 from pie_core.application.wasm.session import Session
 from pie_core.application.wasm.signature import check_imports
 from pie_core.application.wasm.traps import explain_trap
-from pie_core.application.wasm.values import Failed
+from pie_core.application.wasm.values import MOST_BYTES, Failed
 from pie_core.application.wasm.wasi import RESOURCES, GuestExit, wasi_interface
 from pie_core.application.wasm.wasi_check import check_wasi
 from pie_core.application.wasm.wit import kebab
@@ -59,6 +59,7 @@ class WasmTier:
 
     name = "wasm"
     isolates = True
+    most_bytes: int | None = MOST_BYTES
 
     def __init__(
         self,

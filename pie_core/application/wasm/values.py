@@ -28,6 +28,7 @@ from pie_core.application.wasm.ffi import KINDS
 
 SMALL = 64  # elements
 LONGEST_TEXT = 64 << 20  # bytes
+MOST_BYTES = 5 << 19  # of lists: each takes 48 of the 128 MiB that wasmtime grants a call; some are left for the rest
 NUMBERS: dict[type, tuple[int, str]] = {  # type -> (kind, struct code)
     wit.S8: (KINDS["S8"], "b"),
     wit.U8: (KINDS["U8"], "B"),

@@ -99,7 +99,7 @@ def test_every_metric_of_the_routes_is_in_the_manual(reciter):
 
 def test_the_example_of_the_manual_runs(server, reference, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    (source,) = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
+    source, *_ = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
     printed = []
     exec(source.replace("http://127.0.0.1:8123", server.url), {"print": lambda piece, **_: printed.append(piece)})
     prompt = reference.chat([{"role": "user", "content": "What is the capital of France?"}])

@@ -72,18 +72,22 @@ def of_end(ended: Ended) -> RequestError:
     return RequestError(message, 500, SERVER, code=ended.code)
 
 
-def of_refusal(code: str, text: str) -> RequestError:
-    """What the program says of a request that it could not answer."""
+def of_refusal(code: str, text: str, param: str | None = None) -> RequestError:
+    """What the program says of a request that it could not answer. param: the field that it speaks of, if of one."""
     if code == "busy":
         return RequestError(text, 429, BUSY, code=code)
     if code in ("resource", "terminated"):
         return RequestError(text, 503, SERVER, code=code)
-    return RequestError(text, 500, SERVER, code=code) if code == "device" else RequestError(text, code=code)
+    return (
+        RequestError(text, 500, SERVER, code=code) if code == "device" else RequestError(text, param=param, code=code)
+    )
 
 
 def of_json(error: Exception) -> RequestError:
     """A body that is not what is wanted."""
     message = str(error)
+    if message.startswith("Invalid value 'image_url'"):
+        message += "; pictures are taken in messages of the role user"
     place = _PLACE.search(message)
     return RequestError(message, param=place[1] if place else None)
 

@@ -11,6 +11,7 @@ import msgspec
 from pie_core.loaded import LoadedModel
 from pie_server_openai import requests as r
 from pie_server_openai.errors import NOT_FOUND, RequestError
+from pie_server_openai.pictures import Picture, pictures_of
 from pie_server_openai.tools import OPENING, answer_or_calls, call_schema, conversation
 
 _DEFAULT_MOST = 16  # tokens of a completion, as OpenAI has it; a chat goes on as long as the model can
@@ -32,6 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     logprobs: how many alternatives to tell for each token; None: nothing of the kind. grammar: syntax and text, as
     trait `grammar` takes them. calls: whether tools may be called (`free`), or one must be (`forced`, by the grammar).
+    pictures: how many come with it as blobs, for the parts `image` of a conversation, in order.
     """
 
     model: str
@@ -52,10 +54,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     grammar: tuple[str, str] | None = None
     calls: Literal["free", "forced"] | None = None
     echo: bool = False
+    pictures: int = 0
 
 
-def chat_job(asked: r.ChatRequest, models: Mapping[str, LoadedModel]) -> Job:
-    """Raises `RequestError` where fields do not go together."""
+def chat_job(asked: r.ChatRequest, models: Mapping[str, LoadedModel]) -> tuple[Job, list[Picture]]:
+    """With the pictures that go along. Raises `RequestError` where fields do not go together."""
     model = served(asked.model, models)
     if asked.top_logprobs is not None and not asked.logprobs:
         raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
@@ -72,7 +75,9 @@ def chat_job(asked: r.ChatRequest, models: Mapping[str, LoadedModel]) -> Job:
     most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     calls: Literal["free", "forced"] | None = "forced" if forced else "free" if tools else None
-    return _job(asked, [prompt], most, logprobs=logprobs, grammar=grammar, calls=calls)
+    pictures = pictures_of(asked.messages, model)
+    more = {"logprobs": logprobs, "grammar": grammar, "calls": calls, "pictures": len(pictures)}
+    return _job(asked, [prompt], most, **more), pictures
 
 
 def _grammar(schema: Any, calls: Any, forced: bool) -> tuple[str, str] | None:
@@ -87,7 +92,7 @@ def _grammar(schema: Any, calls: Any, forced: bool) -> tuple[str, str] | None:
     return "lark", answer_or_calls(schema, calls)
 
 
-def completion_job(asked: r.CompletionRequest, models: Mapping[str, LoadedModel]) -> Job:
+def completion_job(asked: r.CompletionRequest, models: Mapping[str, LoadedModel]) -> tuple[Job, list[Picture]]:
     """Raises `RequestError` where fields do not go together."""
     served(asked.model, models)
     if asked.best_of not in (None, asked.n or 1):
@@ -100,7 +105,7 @@ def completion_job(asked: r.CompletionRequest, models: Mapping[str, LoadedModel]
     if len(prompts) * (asked.n or 1) > 128:
         raise RequestError(f"{len(prompts)} prompts, n times, are more than 128 choices", param="prompt")
     most = _DEFAULT_MOST if asked.max_tokens is None else asked.max_tokens
-    return _job(asked, prompts, most, logprobs=asked.logprobs, echo=bool(asked.echo))
+    return _job(asked, prompts, most, logprobs=asked.logprobs, echo=bool(asked.echo)), []
 
 
 def served(name: str, models: Mapping[str, LoadedModel]) -> LoadedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -48,10 +48,11 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """There is no answer, or no more of it; `code` is that of the error."""
+    """There is no answer, or no more of it; `code` is the error's. picture: which one is the reason, if one is."""
 
     code: str
     text: str
+    picture: int | None = None
 
 
 Said = Prompt | Text | Call | Finish
@@ -59,14 +60,15 @@ Said = Prompt | Text | Call | Finish
 _DECODER = msgspec.json.Decoder(Prompt | Text | Call | Finish | Refused)
 
 
-async def said_by(run: Run) -> AsyncIterator[Said]:
-    """Everything, to the orderly end. Raises `RequestError`."""
+async def said_by(run: Run, params: Sequence[str] = ()) -> AsyncIterator[Said]:
+    """Everything, to the orderly end. Raises `RequestError`. params: the fields that its pictures came in."""
     async for event in run.events():
         match event:
             case Message(text=text):
                 message = _DECODER.decode(text)
                 if isinstance(message, Refused):
-                    raise of_refusal(message.code, message.text)
+                    param = None if message.picture is None else params[message.picture]
+                    raise of_refusal(message.code, message.text, param)
                 yield message
             case Ended() as ended if ended.status != "finished":
                 raise of_end(ended)

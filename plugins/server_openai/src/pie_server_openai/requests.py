@@ -63,9 +63,22 @@ class CompletionRequest(Sampled, frozen=True, kw_only=True):
 
 
 class TextPart(Struct, frozen=True, tag="text"):
-    """A piece of a message. Only texts are taken."""
+    """A piece of a message."""
 
     text: str
+
+
+class ImageUrl(Struct, frozen=True):
+    """`url` is a data URL in base64. There is one size of pictures for a model, so `detail` is taken and ignored."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Struct, frozen=True, tag="image_url"):
+    """A picture in the message of a user."""
+
+    image_url: ImageUrl
 
 
 Content = str | list[TextPart]
@@ -98,8 +111,11 @@ class DeveloperMessage(SystemMessage, frozen=True, tag_field="role", tag="develo
     """The same under its newer name."""
 
 
-class UserMessage(SystemMessage, frozen=True, tag_field="role", tag="user"):
-    """A question."""
+class UserMessage(Struct, frozen=True, tag_field="role", tag="user"):
+    """A question, about pictures perhaps."""
+
+    content: str | list[TextPart | ImagePart]
+    name: str | None = None
 
 
 class AssistantMessage(Struct, frozen=True, tag_field="role", tag="assistant"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -22,13 +22,14 @@ from pie_server_openai.errors import SERVER, RequestError, of_error, of_json, re
 from pie_server_openai.jobs import Job, chat_job, completion_job, served
 from pie_server_openai.messages import Prompt, Said, said_by
 from pie_server_openai.metrics import Metrics
+from pie_server_openai.pictures import Picture, check_sizes
 from pie_server_openai.requests import ChatRequest, CompletionRequest, Sampled
 from pie_server_openai.shape import Collected, Shape, now
 
 log = structlog.get_logger(__name__)
 
 Asked = TypeVar("Asked", bound=Sampled)
-MakeJob = Callable[[Asked, Mapping[str, LoadedModel]], Job]
+MakeJob = Callable[[Asked, Mapping[str, LoadedModel]], tuple[Job, Sequence[Picture]]]
 MakeShape = Callable[[str, bool, bool], Shape]
 
 _GONE = 499  # the client closed the connection; nobody sees this
@@ -96,12 +97,15 @@ class Service:
         asked = _decode(await read_body(request, self._gate.largest_body), kind)
         if asked.stream_options is not None and not asked.stream:
             raise RequestError("stream_options needs stream to be true", param="stream_options")
-        job = make_job(asked, self._gate.models)
+        job, pictures = make_job(asked, self._gate.models)
+        check_sizes(pictures, self._gate.most_bytes)
         counted = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         shape = make_shape(asked.model, job.logprobs is not None, counted)
-        run = await self._gate.launch(request, self._program, [msgspec.json.encode(job).decode()])
+        arguments, blobs = [msgspec.json.encode(job).decode()], [picture.data for picture in pictures]
+        run = await self._gate.launch(request, self._program, arguments, blobs)
         try:
-            said = self._metrics.watch(asked.model, said_by(run), started)
+            speaks = said_by(run, [picture.param for picture in pictures])
+            said = self._metrics.watch(asked.model, speaks, started)
             collected = Collected(len(job.prompts) * job.n)
             if not asked.stream:
                 await attended(request, _take_all(said, collected))

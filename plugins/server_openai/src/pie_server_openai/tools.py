@@ -72,6 +72,8 @@ def answer_or_calls(schema: Mapping[str, Any], calls: Mapping[str, Any]) -> str:
 
 
 def _plain(message: r.Message, at: int) -> dict[str, Any]:
+    if isinstance(message, r.UserMessage):
+        return {"role": "user", "content": _asked(message.content)}
     content = message.content
     text = content if isinstance(content, str) else "".join(part.text for part in content or [])
     match message:
@@ -81,9 +83,19 @@ def _plain(message: r.Message, at: int) -> dict[str, Any]:
             return {"role": "assistant", "content": text}
         case r.ToolMessage(tool_call_id=call):
             return {"role": "tool", "content": text, "tool_call_id": call}
-        case r.UserMessage():
-            return {"role": "user", "content": text}
     return {"role": "system", "content": text}
+
+
+def _asked(content: str | Sequence[r.TextPart | r.ImagePart]) -> str | list[dict[str, str]]:
+    """One text, or parts if there are pictures: where they stand is the template's to say."""
+    if isinstance(content, str):
+        return content
+    texts = [part.text for part in content if isinstance(part, r.TextPart)]
+    if len(texts) == len(content):
+        return "".join(texts)
+    return [
+        {"type": "text", "text": part.text} if isinstance(part, r.TextPart) else {"type": "image"} for part in content
+    ]
 
 
 def _called(call: r.ToolCall, at: int) -> dict[str, Any]:
@@ -101,8 +113,10 @@ def _called(call: r.ToolCall, at: int) -> dict[str, Any]:
 def _in_words(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
+    if "tool_calls" not in message:
+        return message
     lines = [message["content"]] if message["content"] else []
-    lines += [f"<tool_call>\n{_json(call['function'])}\n</tool_call>" for call in message.get("tool_calls", ())]
+    lines += [f"<tool_call>\n{_json(call['function'])}\n</tool_call>" for call in message["tool_calls"]]
     return {"role": message["role"], "content": "\n".join(lines)}
 
 

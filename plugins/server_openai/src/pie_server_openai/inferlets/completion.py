@@ -30,6 +30,8 @@ from inferlet import (
     get_vocabs,
     greedy,
     max_tokens,
+    receive_blob,
+    render_around_images,
     render_chat,
     sampling,
     send,
@@ -46,8 +48,15 @@ async def main():
     job = json.loads(text)
     try:
         await answer_all(job)
+    except UnseenError as error:
+        why = error.__cause__
+        tell("refused", code=why.code, text=str(why), picture=error.args[0])
     except PieError as error:
         tell("refused", code=error.code, text=str(error))
+
+
+class UnseenError(Exception):
+    """The number of a picture that the model cannot be shown; the cause says why."""
 
 
 def tell(kind, **fields):
@@ -55,11 +64,11 @@ def tell(kind, **fields):
 
 
 async def answer_all(job):
-    model = get_model(job["model"])
+    model, pictures = get_model(job["model"]), [await receive_blob() for _ in range(job["pictures"])]
     contexts, read = [], 0
     for prompt in job["prompts"]:
         first = model.create_context()
-        fill(first, prompt)
+        await fill(first, prompt, pictures)
         length = len(first.tokens)
         if length >= model.max_position and job["most"] != 0:
             limit = f"this model has {model.max_position} positions"
@@ -71,18 +80,33 @@ async def answer_all(job):
     await asyncio.gather(*(answer(job, index, context, vocabulary) for index, context in enumerate(contexts)))
 
 
-def fill(context, prompt):
-    """A prompt is a text, a list of tokens, or an object with a conversation."""
-    model, tokens = context.model, prompt
+async def fill(context, prompt, pictures):
+    """A prompt is a text, a list of tokens, or an object with a conversation, in which the pictures are."""
+    model, tokens, behind = context.model, prompt, []
     if isinstance(prompt, dict):
-        chat = render_chat(model.prompt_template, prompt["messages"], tools=prompt["tools"])
-        prompt = chat + prompt["opening"]
+        prompt, *behind = await texts_of(context, prompt, pictures)
     if isinstance(prompt, str):
         tokens = tokenize(context.queue, prompt)
     if any(token >= model.vocab_size for token in tokens):
         raise ArgumentError(f"token {max(tokens)} is outside the vocabulary of {model.vocab_size}")
     begins = tokens[:1] == [model.bos_token]  # a context puts it there itself
     context.fill_tokens(tokens[1:] if begins else tokens)
+    for number, (picture, text) in enumerate(zip(pictures, behind, strict=True)):
+        try:
+            await context.fill_image(picture)
+        except ArgumentError as error:
+            raise UnseenError(number) from error
+        await context.fill(text)
+
+
+async def texts_of(context, chat, pictures):
+    """What stands before, between and behind the pictures of a conversation, in the model's template."""
+    template, messages, tools = context.model.prompt_template, chat["messages"], chat["tools"]
+    if not pictures:
+        return [render_chat(template, messages, tools=tools) + chat["opening"]]
+    placeholder = await calls.image_placeholder(context.queue)
+    *texts, last = render_around_images(template, messages, placeholder, tools)
+    return [*texts, last + chat["opening"]]
 
 
 async def answer(job, index, context, vocabulary):
