@@ -5,6 +5,7 @@ how long the device has no step to run while a decode wants one. Plans are those
 Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` take the host a while, as launching them does.
 
 "whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 128.
+"streamed": `Context.stream`, which shows tokens as they come, of 170 tokens.
 "together": bursts of 32, then 64, as it asks for them in longer answers, so that all programs end and join at once, and
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for
 each program, so that others run while one joins.
@@ -39,6 +40,7 @@ from report import emit, machine
 from pie_core.controller import Controller, Settings
 
 LAUNCH_S = 5e-3  # of a pass of `forward`
+TOKEN = 100  # that is always drawn: a letter
 TOGETHER = """
     burst = 32
     while len(answer) < steps:
@@ -50,6 +52,13 @@ APART = """
     while len(answer) < steps:
         most = min(burst, steps - len(answer))
         answer += await decode(q, pages, last, pages, last, most, answer[-1] if answer else None)
+"""
+
+STREAMED = """
+    with model.create_context() as context:
+        context.fill_tokens(prompt)
+        async for piece in context.stream(stop=max_tokens(steps)):
+            answer.append(piece)
 """
 
 
@@ -116,7 +125,9 @@ class Nothing:
         return x
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(hidden), self._vocabulary)
+        scores = torch.zeros(len(hidden), self._vocabulary)
+        scores[:, TOKEN] = 1.0
+        return scores
 
 
 @click.command(help=__doc__)
@@ -127,7 +138,7 @@ def main(widths: str, step_ms: str, rounds: int) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
-    LOOPS.update(together=TOGETHER, apart=APART)
+    LOOPS.update(together=TOGETHER, apart=APART, streamed=STREAMED)
     with asyncio.Runner() as runner:
         options = {"dtype": "float32", "device": "cpu", "threads": "1", "pages": "8192", "page_size": "16"}
         controller = Controller(Settings("pico", "torch", options, tier="native"))
@@ -143,6 +154,7 @@ def main(widths: str, step_ms: str, rounds: int) -> None:
                 ("whole", "inferlets, decode", LONG),
                 ("together", "together", LONG),
                 ("apart", "apart", 170),
+                ("streamed", "streamed", 170),
             ):
                 generate = driven_by_inferlets(controller.application, runner.get_loop(), loop)
                 draw = random.Random(width)

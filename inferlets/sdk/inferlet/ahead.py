@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inferlet import calls
 from inferlet.attention import Attention
 from inferlet.cache import Cache
+from inferlet.future import Future
 from inferlet.handles import Embed
 
 if TYPE_CHECKING:
@@ -55,18 +56,21 @@ class Ahead:
 
     def end(self, count: int) -> None:
         """Have the cache behind the context's `count` tokens again, whatever was drawn."""
+        kept = self.cache.pages.tokens
+        if self._state is not None:  # nobody waits for what the server draws
+            kept = self._before
+            self.cache.states.free(self._state)
+            self._state = None
         if self.drawing is not None:
             left, self.drawing = self.drawing.left, None
             if left:  # nobody took it; and whoever took the last token did not have it run
-                self.cache.forget(count - 1)
-        if self._state is not None:  # nobody waited for what the server draws
-            self.cache.pages.truncate(self._before)
-            self.cache.states.free(self._state)
-            self._state = None
+                kept = min(kept, count - 1)
+        if kept < self.cache.pages.tokens:
+            self.cache.take_back(kept)
 
     def draw(
         self, state: Embed, first: int | None, most: int, attention: Attention | None, settings: Mapping[str, object]
-    ) -> Awaitable[Any]:
+    ) -> Future[Any]:
         """Have up to `most` tokens drawn behind `state`, after `first` was run there.
 
         What `decode` gives, or `decode_guided` where a matcher is among the settings. `settle` when it is there.
@@ -77,7 +81,7 @@ class Ahead:
         mask = cache.mask_of_next(runs, attention) if runs else None
         fresh = pages.reserve(runs)
         try:
-            drawn: Awaitable[Any] = draw(
+            drawn: Future[Any] = draw(
                 *(cache.queue, context, state, fresh, state, most),
                 first=first,
                 adapter=cache.adapter,
@@ -87,6 +91,7 @@ class Ahead:
         except BaseException:
             pages.settle(before)
             raise
+        cache.states.clear()
         self._state, self._before = state, before
         return drawn
 

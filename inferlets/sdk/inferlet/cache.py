@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from inferlet import calls
 from inferlet.attention import Attention, mask_rows
-from inferlet.errors import PieError
+from inferlet.errors import PieError, ResourceError
 from inferlet.handles import Embed, Queue
 from inferlet.images import IMAGE, Images
 from inferlet.pages import PageTable
@@ -75,6 +75,17 @@ class Cache:
         if self.pages.tokens > first:
             self.pages.truncate(first)
         self.states.clear()
+
+    def take_back(self, first: int) -> None:
+        """As `forget`; all tokens of the page that is cut, and more for an image, if there is no room to copy it."""
+        try:
+            self.forget(first)
+        except ResourceError:
+            size = self.pages.page_size
+            first -= first % size
+            while (image := self.images.at(first)) is not None and image.start < first:
+                first = image.start - image.start % size
+            self.forget(first)
 
     def truncate(self, count: int) -> None:
         """Keep what is of the first `count` tokens."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from inferlet import calls
 from inferlet.adjusting import Adjustment
@@ -13,6 +16,7 @@ from inferlet.ahead import Ahead, Drawing
 from inferlet.attention import Attention
 from inferlet.errors import ResourceError
 from inferlet.forcing import draw_forced
+from inferlet.future import Future
 from inferlet.guiding import Guide
 from inferlet.handles import Embed
 from inferlet.model import Model
@@ -30,13 +34,19 @@ ROWS = 64  # tokens drawn by one call where each has a row of a mask
 class Burst:
     """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`.
 
-    But all that an answer may still have, if that is no more than `whole`: the device may have nothing to do between
-    two calls, and pages for so many are no waste.
+    whole: but all that an answer may still have, if that is no more: pages for so many are no waste. within_s: no more
+    than come in so many seconds, for who shows them as they come.
     """
 
     first: int
     most: int
     whole: int = 0
+    within_s: float = math.inf
+
+    def after(self, count: int, took_s: float) -> int:
+        """How many next, if `count` have taken so long."""
+        pace = self.most if took_s * self.most <= count * self.within_s else int(count * self.within_s / took_s)
+        return max(1, min(2 * count, self.most, pace))
 
 
 @dataclass(frozen=True)
@@ -131,8 +141,20 @@ class OneByOne:
         return token
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call that is on its way. most: tokens that it draws. since: when it was made, on the clock `monotonic`."""
+
+    most: int
+    drawn: Future[Any]
+    since: float
+
+
 class Bursts:
-    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one."""
+    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one.
+
+    Before it gives those of a call it makes the next one, so that the device need not wait for who takes them.
+    """
 
     def __init__(self, ahead: Ahead, state: Embed, plan: Plan, attention: Attention | None) -> None:
         self._ahead = ahead
@@ -142,7 +164,8 @@ class Bursts:
         self._most = plan.burst.most if attention is None else min(plan.burst.most, ROWS)
         self._size = min(plan.burst.first, self._most)
         self.left: deque[int] = deque()
-        self._last: int | None = None
+        self._last: int | None = None  # that was drawn
+        self._next: Call | None = None
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """See `Drawing`."""
@@ -153,37 +176,54 @@ class Bursts:
         """See `Drawing`."""
         if not self.left:
             await self._draw(context, answer)
-        self._last = self.left.popleft()
-        return self._last
+        return self.left.popleft()
 
     async def _draw(self, context: Context, answer: Sequence[int]) -> None:
-        ahead, guide = self._ahead, self._plan.guide
-        most, settings = self._wanted(context, answer), self._settings(context.model, answer)
+        call, self._next = self._next or self._call_or_less(context, answer), None
+        guide, came, first = self._plan.guide, call.drawn.done, self._last
+        told = await call.drawn
+        drawn = told if guide is None else guide.follow(told)
+        if self._ahead.drawing is not self:  # somebody else has used the context meanwhile
+            self.left.append(drawn[0])
+            return
+        self._ahead.settle(len(drawn) - (first is None))
+        self.left.extend(drawn)
+        self._last = drawn[-1]
+        took_s = 0.0 if came else monotonic() - call.since  # one that came before may have been quick
+        self._size = min(self._plan.burst.after(call.most, took_s), self._most)
+        if len(drawn) == call.most and self._last not in context.model.eos_tokens:
+            self._call_ahead(context, answer)
+
+    def _call_or_less(self, context: Context, answer: Sequence[int]) -> Call:
+        """The next call; of one token if there is no room for more."""
+        most = self._wanted(context, answer)
         try:
-            waiting = ahead.draw(self._state, self._last, most, self._attention, settings)
-        except ResourceError:  # there may be room for one more token
+            return self._call(context, answer, most)
+        except ResourceError:
             if most == 1:
                 raise
-            most = 1
-            waiting = ahead.draw(self._state, self._last, most, self._attention, settings)
-        told = await waiting
-        drawn = told if guide is None else guide.follow(told)
-        self._size = min(2 * self._size, self._most)
-        if ahead.drawing is self:
-            ahead.settle(len(drawn) - (self._last is None))
-            self.left.extend(drawn)
-        else:  # somebody else has used the context meanwhile
-            self.left.append(drawn[0])
+            return self._call(context, answer, 1)
+
+    def _call_ahead(self, context: Context, answer: Sequence[int]) -> None:
+        """The call behind the tokens that are left, if there is room and the answer may go on."""
+        most = self._wanted(context, answer)
+        if most > 0 and self._plan.bounds is not None and self._plan.guide is None:
+            with suppress(ResourceError):
+                self._next = self._call(context, answer, most)
+
+    def _call(self, context: Context, answer: Sequence[int], most: int) -> Call:
+        settings = self._settings(context.model, answer)
+        return Call(most, self._ahead.draw(self._state, self._last, most, self._attention, settings), monotonic())
 
     def _wanted(self, context: Context, answer: Sequence[int]) -> int:
-        """How many tokens the next call is to draw."""
+        """How many tokens a call is to draw behind those that are left."""
         bounds, most = self._plan.bounds, self._size
         if bounds is None:
             most = 1
         elif bounds.most is not None:
-            left = bounds.most - len(answer)
+            left = bounds.most - len(answer) - len(self.left)
             most = left if left <= min(self._plan.burst.whole, self._most) else min(most, left)
-        return min(most, context.model.max_position - len(context.tokens))
+        return min(most, context.model.max_position - len(context.tokens) - len(self.left))
 
     def _settings(self, model: Model, answer: Sequence[int]) -> dict[str, object]:
         how, adjustment, bounds = self._plan.sampling, self._plan.adjustment, self._plan.bounds
@@ -195,12 +235,12 @@ class Bursts:
             "top_p": how.top_p,
             "min_p": how.min_p,
             "seed": how.draws.seed,
-            "draw": how.draws.number,
+            "draw": how.draws.number + len(self.left),
         }
         if adjustment is not None:
             settings["biased"], settings["bias"] = list(adjustment.bias), list(adjustment.bias.values())
             settings["presence"], settings["frequency"] = adjustment.presence, adjustment.frequency
-            settings["seen"] = [*adjustment.seen, *answer] if adjustment.counts else []
+            settings["seen"] = [*adjustment.seen, *answer, *self.left] if adjustment.counts else []
         if self._plan.guide is not None:
             settings["matcher"], settings["pause"] = self._plan.guide.matcher, self._plan.guide.pause
         return settings

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 WHOLE = Burst(32, 256, 128)  # tokens drawn by one call for who waits for the whole text
-SOON = Burst(1, 8)  # for who waits for the next token
+SOON = Burst(1, 32, within_s=0.05)  # for who waits for the next token
 
 
 def pieces(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
+LONGEST = 16  # tokens that are detokenized again for the next one
+
 
 class TextDecoder:
     """Turns tokens into text as they come.
@@ -14,28 +16,31 @@ class TextDecoder:
 
     def __init__(self, detokenize: Callable[[Sequence[int]], str]) -> None:
         self._detokenize = detokenize
-        self._tokens: list[int] = []
-        self._start = 0  # tokens before this one are done with
-        self._shown = 0  # tokens before this one were turned into text
+        self._tail: list[int] = []
+        self._shown = 0  # of these, how many were turned into text
+        self._text = ""  # that of those
 
     def add(self, token: int) -> str:
         """The text that this token completes; may be empty."""
-        self._tokens.append(token)
-        before = self._detokenize(self._tokens[self._start : self._shown]) if self._shown > self._start else ""
-        after = self._detokenize(self._tokens[self._start :])
-        if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
+        tail = self._tail
+        tail.append(token)
+        text = self._detokenize(tail)
+        if text.endswith("\N{REPLACEMENT CHARACTER}") or len(text) <= len(self._text):
             return ""
-        self._start, self._shown = self._shown, len(self._tokens)
-        return after[len(before) :]
+        piece = text[len(self._text) :]
+        if len(tail) > LONGEST:  # what the last piece came of is enough to tell how the next one begins
+            del tail[: self._shown]
+            text = self._detokenize(tail)
+        self._shown, self._text = len(tail), text
+        return piece
 
     def flush(self) -> str:
         """What was held back, however incomplete."""
-        if self._shown == len(self._tokens):
+        if self._shown == len(self._tail):
             return ""
-        before = self._detokenize(self._tokens[self._start : self._shown]) if self._shown > self._start else ""
-        text = self._detokenize(self._tokens[self._start :])[len(before) :]
-        self._start = self._shown = len(self._tokens)
-        return text
+        piece = self._detokenize(self._tail)[len(self._text) :]
+        self._tail, self._shown, self._text = [], 0, ""
+        return piece
 
 
 async def lines(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
