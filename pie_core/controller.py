@@ -24,7 +24,7 @@ from pie_core.application.services import Services
 from pie_core.application.store.store import Store, default_directory
 from pie_core.application.tier import Tier
 from pie_core.control.dispatch import ADAPTIVE
-from pie_core.control.layer import Environment
+from pie_core.control.environment import Environment
 from pie_core.control.space import Space
 from pie_core.control.swap_policy import SWAP
 from pie_core.errors import CheckpointError, PieError, PluginError, TerminatedError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
-from pie_core.control.layer import ControlLayer, Environment
+from pie_core.control.environment import Environment
+from pie_core.control.layer import ControlLayer
 from pie_core.inference.backend import Backend
 from pie_core.inference.device import Device
 from pie_core.model import ModelInfo

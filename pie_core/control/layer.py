@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -14,6 +13,7 @@ from pie_core.control.binder import Binder
 from pie_core.control.budget import Budget
 from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
+from pie_core.control.environment import Environment
 from pie_core.control.exports import ExportLimits
 from pie_core.control.hazards import link, unblock, wanted_by_others
 from pie_core.control.host_work import HostWork
@@ -36,27 +36,10 @@ from pie_core.inference.wave import Batch, Wave
 from pie_core.model import ModelInfo
 from pie_core.resource import Resource
 
-Soon = Callable[[Callable[[], None]], object]
-
 HIGHEST_HANDLE = (1 << 32) - 1
 _RELIEF_S = 0.1  # how often to see whether something can be done for who waits for room, if nothing else happens
 _HAIR_S = 1e-6  # so that no rounding makes a look come before its time
 _PATIENCE = 16  # looks at a busy host before launching anyway, so that a flood of commands cannot starve the device
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What the control layer must not know by itself: time, the event loop, and whom to tell of an eviction.
-
-    `now` gives seconds; `soon` runs a function after everything that is ready to run now (`loop.call_soon`);
-    `evicted` is told of an inferlet that was ended, after its resources were taken; `later` runs a function after so
-    many seconds (`loop.call_later`).
-    """
-
-    now: Callable[[], float]
-    soon: Soon
-    evicted: Callable[[Space, TerminatedError], None]
-    later: Callable[[float, Callable[[], None]], object]
 
 
 class ControlLayer:

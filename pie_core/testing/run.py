@@ -19,7 +19,7 @@ from pie_core.application.services import Services
 from pie_core.application.tier import Tier
 from pie_core.control.contention import FcfsKill
 from pie_core.control.dispatch import Adaptive
-from pie_core.control.layer import Environment
+from pie_core.control.environment import Environment
 from pie_core.control.space import Space
 from pie_core.controller import Settings, load_model
 from pie_core.errors import TerminatedError

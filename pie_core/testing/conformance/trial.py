@@ -13,7 +13,8 @@ from typing import Any
 from pie_core.command import Command, Reads, Writes
 from pie_core.control.contention import ContentionPolicy, FcfsKill
 from pie_core.control.dispatch import Adaptive, DispatchPolicy
-from pie_core.control.layer import ControlLayer, Environment
+from pie_core.control.environment import Environment
+from pie_core.control.layer import ControlLayer
 from pie_core.control.space import Space
 from pie_core.control.submission import Submission
 from pie_core.errors import TerminatedError

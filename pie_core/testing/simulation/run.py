@@ -14,7 +14,7 @@ from pie_core.application.inferlet import Inferlet
 from pie_core.application.limits import Limits
 from pie_core.application.native import NativeTier
 from pie_core.application.program import Program
-from pie_core.control.layer import Environment
+from pie_core.control.environment import Environment
 from pie_core.control.observer import Observer
 from pie_core.control.space import Space
 from pie_core.errors import TerminatedError
