@@ -13,7 +13,7 @@ how long it takes until every program has its next token. Components:
 
     program        inside the guest; in the trusted tier it cannot be told from the application layer
     application    crossings between guest and host, tickets, the event loop
-    control        `ControlLayer`: checks, handles, dependencies, completions
+    control        `ControlLayer`, `Scheduler`: checks, handles, dependencies, completions
     batching       choosing a wave
     inference      running waves and steps on the device thread
     handlers       of the traits; those of decode draw from the distribution
@@ -45,7 +45,8 @@ from pie_core.application.program import Program
 from pie_core.application.tier import Tier
 from pie_core.application.wasm import ffi
 from pie_core.application.wasm.tier import WasmTier
-from pie_core.control import layer
+from pie_core.control import scheduler
+from pie_core.control.layer import ControlLayer
 from pie_core.inference.device import WaveRunner
 from pie_core.inference.stepping import Stepping
 from pie_core.loaded import LoadedModel
@@ -131,8 +132,9 @@ class Meter:
     def install(self) -> None:
         """For all that is made from now on."""
         for owner, component, names in (
-            (layer.ControlLayer, "control", ("call", "_consider", "_completed", "_concluded")),
-            (layer, "batching", ("form_wave",)),
+            (ControlLayer, "control", ("call",)),
+            (scheduler.Scheduler, "control", ("consider", "_completed", "_concluded")),
+            (scheduler, "batching", ("form_wave",)),
             (WaveRunner, "inference", ("run",)),
             (Stepping, "inference", ("step",)),
             (Idle, "handlers", ("forward", "embed_txt", "get_next_dist")),

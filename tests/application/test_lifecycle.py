@@ -87,7 +87,7 @@ def test_what_it_holds_is_free_when_stop_returns(scene):
     async def play(server):
         inferlet = await server.launch("async def main():\n    use_everything()" + "\n    send('x')" + WAIT)
         await server.message(inferlet)
-        while server.model.layer._in_flight or server.model.layer._backlog:
+        while server.model.layer.scheduler.in_flight or server.model.layer.scheduler.backlog:
             await asyncio.sleep(0)
         server.application.stop(inferlet, "enough")
         return [pool.free - pool.capacity for pool in server.model.layer.pools.values()]

@@ -253,18 +253,18 @@ def test_what_is_written_anew_behind_a_copy_that_cannot_be_brought_back_can_be_r
     embeds = program.prompt([1])
     rig.loop.run()
     rig.layer.memory.swapping.swap_out(program.space, Embed)
-    rig.layer._look()
+    rig.layer.scheduler.look()
     rig.loop.run()
     policy.shut = True
     program.call("embed_txt", [2], [0], embeds)
     rig.loop.step()
     policy.shut = False
-    rig.layer._consider()
+    rig.layer.scheduler.consider()
     assert rig.device.shapes[-2:] == [[("swap_in", 1)], [("embed_txt", 1)]]
     rig.loop.step()
-    assert len(rig.layer._in_flight) == 1
+    assert len(rig.layer.scheduler.in_flight) == 1
     ticket = program.call("get_next_dist", embeds)
-    rig.layer._consider()
+    rig.layer.scheduler.consider()
     rig.loop.run()
     assert ticket.done and ticket.error is None
 
@@ -303,7 +303,7 @@ def test_what_was_exported_as_it_left_comes_back_though_its_exporter_has_let_go_
     rig.layer.memory.swapping.swap_out(author.space, KvPage)
     author.call("export_kvpage", page, "prefix")
     rig.layer.close(author.space) if ends else author.call("dealloc_kvpage", page)
-    rig.layer._look()
+    rig.layer.scheduler.look()
     rig.loop.run()
     imported, mine = reader.call("import_kvpage", "prefix"), reader.prompt([5], first=4)
     ticket = reader.call("forward", imported, mine, reader.call("alloc_kvpage", 1), mine)
@@ -375,7 +375,7 @@ def never_rig(**options):
 
     def move(program):
         swapping.swap_out(program.space, KvPage)
-        rig.layer._look()
+        rig.layer.scheduler.look()
         rig.loop.run()
 
     return rig, stalled, move

@@ -194,7 +194,7 @@ def test_what_was_written_anew_in_a_wave_behind_the_failure_can_be_read():
     program = rig.open()
     embeds = program.prompt([66])
     program.call("embed_txt", [65], [0], embeds)
-    while len(rig.layer._in_flight) > 1:
+    while len(rig.layer.scheduler.in_flight) > 1:
         rig.loop.step()
     ticket = program.call("get_next_dist", embeds)
     rig.loop.run()
@@ -220,7 +220,7 @@ def test_what_was_written_anew_behind_the_failure_can_be_read_though_the_next_wr
     policy.shut = True
     ticket = program.call("get_next_dist", embeds)
     program.call("embed_txt", [64], [0], embeds)
-    while len(rig.layer._in_flight) > 1:
+    while len(rig.layer.scheduler.in_flight) > 1:
         rig.loop.step()
     policy.shut = False
     rig.loop.run()

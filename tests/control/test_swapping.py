@@ -26,7 +26,7 @@ def move_out(rig, kinds):
             for stalled in swapping.stalled(kind, nobody, spaces, standstill=True):
                 swapping.swap_out(stalled.space, kind)
     rig.layer.close(nobody)
-    rig.layer._look()
+    rig.layer.scheduler.look()
 
 
 def bring_back(rig):
