@@ -18,7 +18,7 @@ from pie_core.control.contention import ContentionPolicy
 from pie_core.control.dispatch import DispatchPolicy
 from pie_core.control.environment import Environment
 from pie_core.control.exports import ExportLimits
-from pie_core.control.hazards import link, wanted_by_others
+from pie_core.control.hazards import link
 from pie_core.control.memory import Memory
 from pie_core.control.observer import Observers
 from pie_core.control.poison import Poison
@@ -81,7 +81,7 @@ class ControlLayer:
             self._ready,
             self._evict,
             self._look,
-            self._drop_unwanted,
+            self._drop,
         )
         self._completion = Completion(self.memory, self._poison, self.observers, self._ready)
         self.scheduler = Scheduler(
@@ -142,22 +142,8 @@ class ControlLayer:
         return self._last_handle
 
     def _evict(self, victim: Space, why: TerminatedError) -> None:
-        if victim.ended is not None:  # only what others wanted of it is left
-            for submission in victim.unfinished():
-                self._completion.drop(submission, victim.ended)
-            self.memory.drop(())
-            return
         self.close(victim, why)
         self._environment.evicted(victim, why)
-
-    def _drop_unwanted(self, left: Sequence[Space]) -> None:
-        """Drop what ended inferlets have left waiting, or running in steps, but for what somebody still wants."""
-        unfinished = [submission for space in left for submission in space.unfinished()]
-        kept = wanted_by_others(unfinished)
-        for submission in unfinished:
-            ended = submission.queue.space.ended
-            if submission not in kept and ended is not None:
-                self._completion.drop(submission, ended)
 
     # calls
 
@@ -196,10 +182,13 @@ class ControlLayer:
         self.scheduler.enqueued(submission)
         return submission.ticket
 
-    # for memory and completion, which are made before the scheduler
+    # for memory and completion, which are made before what they tell
 
     def _ready(self, submission: Submission) -> None:
         self.scheduler.ready(submission)
 
     def _look(self) -> None:
         self.scheduler.look()
+
+    def _drop(self, submission: Submission, ended: TerminatedError) -> None:
+        self._completion.drop(submission, ended)

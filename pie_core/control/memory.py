@@ -9,6 +9,7 @@ from pie_core.control.exports import Export, Exports
 from pie_core.control.hazards import unblock
 from pie_core.control.poison import Poison
 from pie_core.control.pool import Pool
+from pie_core.control.remains import Remains
 from pie_core.control.space import Space
 from pie_core.control.submission import Allocation, Node, Submission
 from pie_core.control.swapping import Swapped, Swapping
@@ -21,8 +22,7 @@ class Memory:
     """The pools and exports of one model.
 
     spaces: the inferlets that are there. ready: told of a command that waits for nothing any more. evict: ends an
-    inferlet that has to give way. look: called when `relieve` should be. drop_unwanted: drops the commands of these
-    ended inferlets that nobody wants any more.
+    inferlet that has to give way. look: called when `relieve` should be. drop: ends a command of an ended inferlet.
     """
 
     def __init__(
@@ -36,13 +36,14 @@ class Memory:
         ready: Callable[[Submission], None],
         evict: Callable[[Space, TerminatedError], None],
         look: Callable[[], None],
-        drop_unwanted: Callable[[Sequence[Space]], None],
+        drop: Callable[[Submission, TerminatedError], None],
     ) -> None:
         self.capacity = capacity
         self.pools = {kind: Pool(kind, size, contention.oldest_first) for kind, size in capacity.items()}
         self.swapping = Swapping(
             swapper, contention.host_bytes, self.pools, now, self.settle, self._drained, ready, poison.lose
         )
+        self._remains = Remains(self.pools, self.swapping, drop, self._drained)
         self._contention = contention
         self._poison = poison
         self._spaces = spaces
@@ -50,9 +51,7 @@ class Memory:
         self._ready = ready
         self._evict = evict
         self._look = look
-        self._drop_unwanted = drop_unwanted
         self._exports = Exports()
-        self._left: list[Space] = []  # ended ones, of which others want what is still to be done, or to come back
         self._still_since: float | None = None  # since when nothing at all moves although somebody waits
 
     # holding
@@ -76,8 +75,8 @@ class Memory:
     def drop(self, records: Sequence[Resource]) -> None:
         """One holder fewer. What nobody holds or uses goes back to its pool."""
         self._let_go(records)
-        if self._left:
-            self._clear_left()
+        if self._remains:
+            self._remains.clear()
         self.grant()
 
     def settle(self, node: Node) -> None:
@@ -101,7 +100,7 @@ class Memory:
 
     def vacate(self, space: Space) -> None:
         """Take everything from an inferlet that has ended, before anybody is served: it must not be itself."""
-        self._left.append(space)
+        self._remains.add(space)
         self.drop(space.surrender())
 
     # sharing
@@ -208,10 +207,11 @@ class Memory:
         waiting = [space for space in spaces if space.outstanding() and any(space.occupies(kind) for kind in kinds)]
         for kind in kinds:
             holders = [space for space in spaces if space.occupies(kind)]
-            left = [space for space in self._left if space.occupies(kind)]
+            left = self._remains.occupying(kind)
             if (holders or left) and set(holders) <= set(waiting):
                 if left:  # first what no living inferlet needs to go on
-                    self._evict(left[-1], TerminatedError(f"inferlet {left[-1].owner} has ended"))
+                    self._remains.give_up(left[-1])
+                    self.drop(())
                     return
                 victim = self._contention.break_cycle(kind, waiting)
                 self._evict(victim, self._cycle_reason(victim, kind, len(waiting)))
@@ -267,34 +267,6 @@ class Memory:
                     self.pools[type(record)].draining += 1
                 else:
                     self._reclaim(record)
-
-    def _clear_left(self) -> None:
-        """Of what ended inferlets have left, forget what nobody wants any more."""
-        left, pools = self._left, self.pools.values()
-        self._drop_unwanted(left)
-        for pool in pools:
-            for allocation in [one for space in left for one in pool.waiting_of(space)]:
-                self._abandon(allocation, pool)
-        self._left = [
-            space
-            for space in left
-            if space.unfinished() or space.swapped or any(pool.waiting_of(space) for pool in pools)
-        ]
-
-    def _abandon(self, allocation: Allocation, pool: Pool) -> None:
-        """Of an ended inferlet's waiting allocation, what somebody still holds goes on waiting, in its place."""
-        for record in allocation.writes:
-            record.uses -= 1
-        records, allocation.writes = allocation.writes, [r for r in allocation.writes if r.holders or r.uses]
-        for record in allocation.writes:
-            record.uses += 1
-        for record in records:
-            if not (record.holders or record.uses):
-                self._drained(record)  # as `drop` counted it; it never had an index to give back
-        if not allocation.writes:
-            pool.forget(allocation)
-            if isinstance(allocation, Swapped):
-                self.swapping.discard(allocation)
 
     def _drained(self, record: Resource) -> None:
         self.pools[type(record)].draining -= 1

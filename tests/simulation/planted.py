@@ -131,13 +131,13 @@ BUGS = [
     ),
     Planted(
         "an ending inferlet's commands are all dropped",
-        "pie_core/control/layer.py",
+        "pie_core/control/remains.py",
         "            if submission not in kept and ended is not None:\n",
         "            if ended is not None:\n",
     ),
     Planted(
         "an ending inferlet's commands all still run",
-        "pie_core/control/layer.py",
+        "pie_core/control/remains.py",
         "            if submission not in kept and ended is not None:\n",
         "            if False:\n",
     ),
@@ -221,7 +221,7 @@ BUGS = [
     ),
     Planted(
         "an ended inferlet's allocation waits for ever",
-        "pie_core/control/memory.py",
+        "pie_core/control/remains.py",
         "            self._abandon(allocation, pool)\n",
         "            pass\n",
     ),
@@ -486,7 +486,7 @@ BUGS = [
     ),
     Planted(
         "an ended inferlet loses its place in line",
-        "pie_core/control/memory.py",
+        "pie_core/control/remains.py",
         "        if not allocation.writes:\n            pool.forget(allocation)\n",
         "        pool.forget(allocation)\n        if allocation.writes:\n            pool._waiting.append(allocation)\n"
         "        else:\n",
@@ -512,7 +512,7 @@ BUGS = [
     Planted(
         "what an ended inferlet left to run keeps its pages",
         "pie_core/control/memory.py",
-        "            left = [space for space in self._left if space.occupies(kind)]\n",
+        "            left = self._remains.occupying(kind)\n",
         "            left = []\n",
     ),
     Planted(
@@ -571,13 +571,13 @@ BUGS = [
     ),
     Planted(
         "what runs in steps is stopped with its inferlet, though others want it",
-        "pie_core/control/layer.py",
+        "pie_core/control/remains.py",
         "            if submission not in kept and ended is not None:\n",
         "            if (submission.running or submission not in kept) and ended is not None:\n",
     ),
     Planted(
         "what runs in steps runs on, though nobody wants it any more",
-        "pie_core/control/memory.py",
+        "pie_core/control/remains.py",
         "            if space.unfinished() or space.swapped",
         "            if any(not one.begun for one in space.unfinished()) or space.swapped",
     ),
