@@ -26,7 +26,11 @@ class Backlog:
         self._ready.setdefault(submission.command.batch_kind(), []).append(submission)
 
     def __bool__(self) -> bool:
-        return any(not submission.done for ready in self._ready.values() for submission in ready)
+        for ready in self._ready.values():  # not by `any`: a generator takes longer than what it would find
+            for submission in ready:
+                if not submission.done:
+                    return True
+        return False
 
     def kinds(self) -> list[type[Command]]:
         """Kinds with something ready, the one with the longest-waiting command first."""

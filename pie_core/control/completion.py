@@ -116,7 +116,7 @@ class Completion:
             self.running -= submission.running
             submission.running = False
             self._book(submission, result)
-        if self._observers:
+        if self._observers.present:
             self._observers.settled(submission)
         self._memory.settle(submission)
 

@@ -174,7 +174,7 @@ class ControlLayer:
         submission = Submission(command, queue, next(self._sequence), reads, writes, self._environment.now())
         link(submission)
         queue.enter(submission)
-        if self.observers:
+        if self.observers.present:
             self.observers.enqueued(submission)
         space.active_at = submission.enqueued_at
         if space.swapped:

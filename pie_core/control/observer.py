@@ -44,23 +44,20 @@ class Observer:
 
 
 class Observers(Observer):
-    """Those of one layer, as one."""
+    """Those of one layer, as one. present: who they are, for the hot path to see that there is nobody to tell."""
 
     def __init__(self) -> None:
-        self._all: list[Observer] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
+        self.present: list[Observer] = []
 
     def add(self, observer: Observer) -> None:
         """Tell it from now on. Idempotent."""
-        if observer not in self._all:
-            self._all.append(observer)
+        if observer not in self.present:
+            self.present.append(observer)
 
     def remove(self, observer: Observer) -> None:
         """Tell it nothing more. Idempotent."""
-        if observer in self._all:
-            self._all.remove(observer)
+        if observer in self.present:
+            self.present.remove(observer)
 
     def opened(self, space: Space) -> None:
         """See `Observer.opened`."""
@@ -91,7 +88,7 @@ class Observers(Observer):
         self._tell(lambda observer: observer.concluded(submission))
 
     def _tell(self, say: Callable[[Observer], None]) -> None:
-        for observer in tuple(self._all):
+        for observer in tuple(self.present):
             try:
                 say(observer)
             except Exception:  # a mistake of who looks must not touch what it looks at

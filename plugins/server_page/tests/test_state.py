@@ -272,16 +272,16 @@ def test_who_waits_in_line_is_said_to_wait(fake_served):
 def test_nobody_looks_any_more_when_nobody_asks(fake_served):
     with fake_served() as server:
         layer, watch = server.model.layer, Watch(lease_s=0.01)
-        assert not layer.observers
+        assert not layer.observers.present
 
         async def keep():
             watch.keep(server.state.controller.models)
-            assert layer.observers
+            assert layer.observers.present
 
         server.run(keep())
-        server.until(lambda: not layer.observers)
+        server.until(lambda: not layer.observers.present)
         server.run(keep())
-        server.until(lambda: not layer.observers)
+        server.until(lambda: not layer.observers.present)
         inferlet = hold(server, HOLD.format(pages=1, embeds=1))
         assert watch.tree(inferlet.id, "local") is None
         server.stop_all()
