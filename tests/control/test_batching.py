@@ -110,6 +110,19 @@ def test_embeds_are_made_before_a_forward_that_is_ready_so_that_forwards_meet():
     assert rig.device.shapes[1:] == [[("embed_txt", 1), ("forward", 2)]]
 
 
+def test_who_was_woken_by_a_wave_has_a_say_before_the_next_though_something_is_ready():
+    rig = make_rig(batch=2)
+    woken, other = rig.open("woken"), rig.open("other")
+    embeds = [woken.prompt([1, 2]), woken.prompt([3]), other.prompt([4])]
+    rig.loop.run()
+    first = woken.call("forward", [], embeds[0], woken.call("alloc_kvpage", 1), [])
+    other.call("forward", [], embeds[2], other.call("alloc_kvpage", 1), [])  # has no place beside it
+    again = [], embeds[1], woken.call("alloc_kvpage", 1), []
+    first.watch(lambda _: rig.loop.soon(lambda: woken.call("forward", *again)))
+    rig.loop.run()
+    assert rig.device.shapes[-2:] == [[("forward", 1)], [("forward", 2)]]
+
+
 def test_a_flood_of_commands_does_not_keep_the_device_idle():
     rig = make_rig(embeds=4096)
     program = rig.open()
