@@ -59,6 +59,7 @@ class Ahead:
         kept = self.cache.pages.tokens
         if self._state is not None:  # nobody waits for what the server draws
             kept = self._before
+            self.cancel()
             self.cache.states.free(self._state)
             self._state = None
         if self.drawing is not None:
@@ -67,6 +68,11 @@ class Ahead:
                 kept = min(kept, count - 1)
         if kept < self.cache.pages.tokens:
             self.cache.take_back(kept)
+
+    def cancel(self) -> None:
+        """Have the server draw no more than it must, if it draws."""
+        if self._state is not None:
+            calls.end_decode(self.cache.queue, [self._state])
 
     def draw(
         self, state: Embed, first: int | None, most: int, attention: Attention | None, settings: Mapping[str, object]
@@ -94,6 +100,12 @@ class Ahead:
         cache.states.clear()
         self._state, self._before = state, before
         return drawn
+
+    def so_far(self, after: int) -> list[int]:
+        """The tokens behind the first `after` that the server has drawn by now."""
+        assert self._state is not None
+        tokens: list[int] = calls.drawn(self.cache.queue, [self._state], after)
+        return tokens
 
     def settle(self, run: int) -> None:
         """The server is done. It ran so many tokens, the last of which has its hidden state where it drew."""

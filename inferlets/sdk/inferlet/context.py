@@ -223,7 +223,7 @@ class Context:
             return
         self._closed = True
         self._ahead.leave()  # who draws with it is told so
-        _release(self._host, self.queue, self._cache)
+        _release(self._host, self.queue, self._ahead)
 
     def __enter__(self) -> Context:
         return self
@@ -233,7 +233,7 @@ class Context:
 
     def __del__(self) -> None:
         if not self._closed:
-            self._host.defer(partial(_release, self._host, self.queue, self._cache))
+            self._host.defer(partial(_release, self._host, self.queue, self._ahead))
 
     # using
 
@@ -257,6 +257,7 @@ class Context:
         self._cache.run(self.tokens, upto, self.attention)
 
 
-def _release(host: Host, queue: Queue, cache: Cache) -> None:
+def _release(host: Host, queue: Queue, ahead: Ahead) -> None:
+    ahead.cancel()
     leave_queue(host, queue)
-    cache.release()
+    ahead.cache.release()

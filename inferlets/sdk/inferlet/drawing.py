@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -28,25 +29,29 @@ if TYPE_CHECKING:
 
 
 ROWS = 64  # tokens drawn by one call where each has a row of a mask
+_SHORTEST_PAUSE_S = 1e-3  # before one looks at a call for the first time; then twice as long each time
 
 
 @dataclass(frozen=True)
 class Burst:
-    """How many tokens are drawn by one call: first so many, then twice as many each time, up to `most`.
+    """How many tokens are drawn by one call: first so many, then `growth` times as many each time, up to `most`.
 
     whole: but all that an answer may still have, if that is no more: pages for so many are no waste. within_s: no more
-    than come in so many seconds, for who shows them as they come.
+    than come in so many seconds. shown_s: for who shows tokens as they come: after how many seconds at the latest those
+    are given that a call has drawn by then.
     """
 
     first: int
     most: int
+    growth: int = 2
     whole: int = 0
     within_s: float = math.inf
+    shown_s: float | None = None
 
     def after(self, count: int, took_s: float) -> int:
         """How many next, if `count` have taken so long."""
         pace = self.most if took_s * self.most <= count * self.within_s else int(count * self.within_s / took_s)
-        return max(1, min(2 * count, self.most, pace))
+        return max(1, min(self.growth * count, self.most, pace))
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,10 @@ class Bursts:
         self._most = plan.burst.most if attention is None else min(plan.burst.most, ROWS)
         self._size = min(plan.burst.first, self._most)
         self.left: deque[int] = deque()
-        self._last: int | None = None  # that was drawn
-        self._next: Call | None = None
+        self._last: int | None = None  # of the last call that is done
+        self._on_way: Call | None = None
+        self._early = 0  # how many of its tokens were taken before it is done
+        self._pause_s = _SHORTEST_PAUSE_S
 
     def goes_on(self, plan: Plan, attention: Attention | None) -> bool:
         """See `Drawing`."""
@@ -174,42 +181,72 @@ class Bursts:
 
     async def next(self, context: Context, answer: Sequence[int]) -> int:
         """See `Drawing`."""
-        if not self.left:
+        while not self.left:
             await self._draw(context, answer)
         return self.left.popleft()
 
     async def _draw(self, context: Context, answer: Sequence[int]) -> None:
-        call, self._next = self._next or self._call_or_less(context, answer), None
-        guide, came, first = self._plan.guide, call.drawn.done, self._last
+        """More tokens, or none yet."""
+        call = self._on_way = self._on_way or self._call_or_less(context, answer)
+        waited = not call.drawn.done
+        if waited and not await self._comes_soon(call):
+            self._take_early(call, context.model)
+            return
         told = await call.drawn
+        guide, first, early = self._plan.guide, self._last, self._early
         drawn = told if guide is None else guide.follow(told)
+        self._on_way, self._early, self._pause_s = None, 0, _SHORTEST_PAUSE_S
         if self._ahead.drawing is not self:  # somebody else has used the context meanwhile
-            self.left.append(drawn[0])
+            self.left.append(drawn[early])
             return
         self._ahead.settle(len(drawn) - (first is None))
-        self.left.extend(drawn)
+        self.left.extend(drawn[early:])
         self._last = drawn[-1]
-        took_s = 0.0 if came else monotonic() - call.since  # one that came before may have been quick
+        took_s = monotonic() - call.since if waited else 0.0  # one that came before may have been quick
         self._size = min(self._plan.burst.after(call.most, took_s), self._most)
         if len(drawn) == call.most and self._last not in context.model.eos_tokens:
             self._call_ahead(context, answer)
 
-    def _call_or_less(self, context: Context, answer: Sequence[int]) -> Call:
-        """The next call; of one token if there is no room for more."""
-        most = self._wanted(context, answer)
+    async def _comes_soon(self, call: Call) -> bool:
+        """Whether it is done before tokens are to be shown; or nobody minds, or may be shown any."""
+        longest, displaced = self._plan.burst.shown_s, self._ahead.drawing is not self
+        if longest is None or self._plan.guide is not None or call.most == 1 or displaced:
+            return True
         try:
-            return self._call(context, answer, most)
-        except ResourceError:
-            if most == 1:
-                raise
-            return self._call(context, answer, 1)
+            await asyncio.wait_for(_done(call.drawn), self._pause_s)
+        except TimeoutError:
+            self._pause_s = min(2 * self._pause_s, longest)
+            return False
+        return True
+
+    def _take_early(self, call: Call, model: Model) -> None:
+        """What is there by now, but for a token that may be the last: with that one the call is to be done."""
+        if self._ahead.drawing is not self:
+            return
+        tokens, bounds = self._ahead.so_far(self._early), self._plan.bounds
+        may_end = bounds is not None and bool(bounds.endings)
+        if tokens and (may_end or tokens[-1] in model.eos_tokens or self._early + len(tokens) == call.most):
+            tokens.pop()
+        self._early += len(tokens)
+        self.left.extend(tokens)
+
+    def _call_or_less(self, context: Context, answer: Sequence[int]) -> Call:
+        """The next call; of half as many tokens, and so on, while there is no room."""
+        most = self._wanted(context, answer)
+        while True:
+            try:
+                return self._call(context, answer, most)
+            except ResourceError:
+                if most == 1:
+                    raise
+                most //= 2
 
     def _call_ahead(self, context: Context, answer: Sequence[int]) -> None:
         """The call behind the tokens that are left, if there is room and the answer may go on."""
         most = self._wanted(context, answer)
         if most > 0 and self._plan.bounds is not None and self._plan.guide is None:
             with suppress(ResourceError):
-                self._next = self._call(context, answer, most)
+                self._on_way = self._call(context, answer, most)
 
     def _call(self, context: Context, answer: Sequence[int], most: int) -> Call:
         settings = self._settings(context.model, answer)
@@ -244,3 +281,7 @@ class Bursts:
         if self._plan.guide is not None:
             settings["matcher"], settings["pause"] = self._plan.guide.matcher, self._plan.guide.pause
         return settings
+
+
+async def _done(future: Future[Any]) -> None:
+    await future

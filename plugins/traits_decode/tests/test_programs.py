@@ -19,6 +19,7 @@ from pie_core.testing.run import Outcome
 
 PROGRAM = """
 from inferlet import *
+import asyncio
 import json
 
 async def main():
@@ -64,6 +65,22 @@ return json.dumps(drawn)
     assert bytes(json.loads(outcome.ended.value or "")) == b"bcdefgh"
 
 
+def test_a_program_is_told_of_tokens_as_they_come_and_has_no_more_drawn() -> None:
+    """How many come before it says so is the server's affair; they are those of the result."""
+    outcome = run("""
+ticket, seen = decode(q, pages, emb, pages, emb, 31), []
+while len(seen) < 3 and not ticket.done:
+    seen += drawn(q, emb, len(seen))
+    await asyncio.sleep(0)
+end_decode(q, emb)
+end_decode(q, emb)
+result = await ticket
+return json.dumps([seen, result, drawn(q, emb)])
+""")
+    seen, result, rest = json.loads(outcome.ended.value or "")
+    assert bytes(result[:7]) == b"bcdefgh"[: len(result)] and seen == result[: len(seen)] and rest == []
+
+
 def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
     """Whatever the books say by then: the pass behind the draw, enqueued already, has moved the Embed on."""
     made: list[tuple[int, int]] = []
@@ -100,6 +117,8 @@ def test_the_embedding_is_made_for_the_place_where_the_token_goes() -> None:
             "a command that still runs fills the destination slots",
         ),
         ("decode(q, pages, emb, pages, emb, 2)\nawait get_next_dist(q, emb)", "the Embed was never written"),
+        ("drawn(q, [])", "drawn: one Embed is wanted, got 0"),
+        ("end_decode(q, [emb, blank])", "end_decode: one Embed is wanted, got 2"),
         ("await sample(q, emb, emb, seed=-1)", "-1 is outside 0..18446744073709551615"),
     ],
 )

@@ -17,7 +17,9 @@ class Deaf:
     """Draws by itself."""
 
     def __init__(self, ground: Foundation) -> None:
-        self.sample, self.decode = DecodeHandler(ground).sample, DecodeHandler(ground).decode
+        handler = DecodeHandler(ground)
+        self.sample, self.decode = handler.sample, handler.decode
+        self.drawn, self.end_decode = handler.drawn, handler.end_decode
 
     def ride_decode(self, batch: Sequence[Any], beside: int) -> list[Any]:
         return [None] * len(batch)

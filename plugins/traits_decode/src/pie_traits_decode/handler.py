@@ -19,12 +19,13 @@ from pie_traits_decode.breaks import Breaks
 from pie_traits_decode.running import Run
 from pie_traits_decode.sample import Sample
 from pie_traits_decode.steps import Decode
+from pie_traits_decode.watching import Drawn, EndDecode, decode_into
 
 PATIENCE_S = 1e-3  # for a guide, where the device has nothing else to do
 
 
 class DecodeHandler:
-    """Draws just as a program does that is given the distributions. Device thread."""
+    """Draws just as a program does that is given the distributions. Device thread, but for queries."""
 
     follows_guides = True  # `FollowsGuides`
 
@@ -82,6 +83,22 @@ class DecodeHandler:
         """Those passes have run."""
         for command in batch:
             command.state.has_run()
+
+    # on the control thread
+
+    def drawn(self, query: Drawn) -> list[int]:
+        """What is known by now: tokens are put behind the others as they are drawn."""
+        command = decode_into(query)
+        run: Run | None = None if command is None else command.state
+        return [] if run is None else run.tokens[query.after :]
+
+    def end_decode(self, query: EndDecode) -> None:
+        """Seen when the next token is taken."""
+        command = decode_into(query)
+        if command is not None:
+            command.ending = True
+
+    # on the device thread
 
     def _run_of(self, command: Decode) -> Run:
         if command.state is None:

@@ -116,5 +116,6 @@ class Run:
         if guide is not None:
             guide.take(token)
         self.tokens.append(token)
-        self.ended = len(self.tokens) == self.command.most or token in self._ends or (guide is not None and guide.ended)
+        last = len(self.tokens) == self.command.most or token in self._ends or self.command.ending
+        self.ended = last or (guide is not None and guide.ended)
         self.pending = None if self.ended else token

@@ -49,8 +49,8 @@ class Decode(Command):
         then one for every token that may be run. True = may attend; hidden tokens stay hidden. Without it each sees the
         context and those before it.
 
-    Returns what was drawn. Until then the slots of `okv` that it may fill are no context, and `oemb` cannot be read; so
-    await it before naming them.
+    Returns what was drawn; `drawn` tells of it before, `end_decode` has it end. Until then the slots of `okv` that it
+    may fill are no context, and `oemb` cannot be read; so await it before naming them.
 
     ArgumentError: more or fewer than one Embed to read or to write, `most` outside 1 to 1024 or over the model's range,
         tokens outside the vocabulary, parameters outside theirs, too many or infinite biases, an unknown adapter, `okv`
@@ -88,6 +88,7 @@ class Decode(Command):
     start: Planned[int] = 0  # where the first token that is run goes
     ran: Planned[int | None] = None  # how many tokens were run, once it has ended
     state: Planned[Any] = None  # the handler's, between steps
+    ending: Planned[bool] = False  # nobody wants more than the next token
 
     @property
     def guide(self) -> Guide | None:

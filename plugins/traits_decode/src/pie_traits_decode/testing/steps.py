@@ -151,6 +151,39 @@ class StepCases(Prompting):
         assert self.rig.free() == (capacity[KvPage], capacity[Embed])
 
     @quick
+    def test_tokens_are_told_in_order_while_they_are_drawn(self) -> None:
+        p, (emb, _) = self.after_a_prompt(room=LONG)
+        ticket, told, times = p.call("decode", *self._at(emb), LONG), list[int](), 0
+        assert p.call("drawn", [emb]) == []
+        while not ticket.done:
+            assert self.rig.loop.step()
+            told += (more := p.call("drawn", [emb], len(told)))
+            times += bool(more)
+        whole = ticket.result()
+        assert told == whole[: len(told)] and len(whole) == LONG and times > 2
+        assert p.call("drawn", [emb]) == []
+
+    @quick
+    def test_it_ends_with_the_next_token_if_nobody_wants_more(self) -> None:
+        expected, _ = self._one_by_one(LONG, SETTINGS[0])
+        p, (emb, other) = self.after_a_prompt(room=LONG)
+        ticket = p.call("decode", *self._at(emb), LONG, *self._how(SETTINGS[0]))
+        while len(p.call("drawn", [emb])) < 3:
+            assert self.rig.loop.step()
+        known = len(p.call("drawn", [emb]))
+        p.call("end_decode", [emb])
+        self.rig.loop.run()
+        drawn = ticket.result()
+        assert known <= len(drawn) <= known + 1 and drawn == expected[: len(drawn)]
+        assert self._used(p) == len(PROMPT) + len(drawn) - 1
+        behind = Dist.of(self.get(p, "get_next_dist", [emb], 256))
+        assert behind.sample(*SETTINGS[0], Draws(7, len(drawn) - 1)) == drawn[-1]
+        p.call("end_decode", [emb])  # it has
+        for call in ("drawn", "end_decode"):
+            self.check_refused(ArgumentError, p.call, call, [])
+            self.check_refused(ArgumentError, p.call, call, [emb, other])
+
+    @quick
     def test_steps_that_cannot_be_taken_are_refused(self) -> None:
         p, (emb, blank) = self.after_a_prompt(room=3)
         size, vocabulary = self.subject.backend.info.vocab_size, self.subject.backend.info.max_position
