@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from inferlet import calls, speculating
 from inferlet.ahead import Ahead
+from inferlet.bursts import Burst
 from inferlet.dist import Dist
 from inferlet.drafting import Drafter
-from inferlet.drawing import Burst, Plan, draw_there, plan_drawing
+from inferlet.drawing import Plan, draw_there, plan_drawing
 from inferlet.errors import ArgumentError
 from inferlet.guiding import Grammar, Guide, split_grammar
 from inferlet.sampling import DIST_TOKENS, Constraint, Sampler, greedy

@@ -4,7 +4,7 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from inferlet.drawing import Burst
+from inferlet.bursts import Burst
 
 
 @given(st.integers(1, 64), st.floats(1e-6, 10.0), st.floats(1e-3, 1.0))
