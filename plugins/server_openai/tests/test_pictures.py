@@ -137,9 +137,12 @@ def test_an_answer_about_a_picture_follows_its_schema(openai, oracle):
 
 
 def test_a_call_that_must_be_made_goes_with_a_picture(openai):
-    tool = {"type": "function", "function": {"name": "show", "parameters": {"type": "object", "properties": {}}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "show", "parameters": {"type": "object", "additionalProperties": False}},
+    }
     given = openai.chat.completions.create(
-        model="pico", messages=CHATS["behind the text"], tools=[tool], tool_choice="required", max_tokens=60
+        model="pico", messages=CHATS["behind the text"], tools=[tool], tool_choice="required", temperature=0
     )
     assert given.choices[0].message.tool_calls[0].function.name == "show"
 
