@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class Observer:
-    """What `ControlLayer.observe` takes; override what is of interest.
+    """What `ControlLayer.observers` tells; override what is of interest.
 
     Called from the control thread, on its hot path: be quick, change nothing. One that raises is not called any more.
     """

@@ -61,7 +61,7 @@ class Call:
 class Bursts:
     """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one.
 
-    Before it gives those of a call it makes the next one, so that the device need not wait for who takes them.
+    Before it gives the last of a call it makes the next one, so that the device need not wait for who takes them.
     """
 
     def __init__(self, ahead: Ahead, state: Embed, plan: Plan, attention: Attention | None) -> None:

@@ -12,7 +12,8 @@ class Drawn(Query):
     """Tokens that a `decode` has drawn so far, for who shows them as they come; its result has all of them.
 
     emb: the Embed that it writes. after: how many are known already; those behind them are told, in order. None are
-    where nothing was drawn since, where it has not begun yet, and where it is done.
+    where nothing was drawn since, where it has not begun yet, where it is done, and where another command that writes
+    the Embed is enqueued behind it.
 
     ArgumentError: more or fewer than one Embed.
     """
@@ -26,7 +27,7 @@ class EndDecode(Query):
     """Have a `decode` end with the next token that it draws, as if that were the last it may. One that is done is left
     alone.
 
-    emb: the Embed that it writes.
+    emb: the Embed that it writes, with no other command that does enqueued behind it.
 
     ArgumentError: more or fewer than one Embed.
     """
