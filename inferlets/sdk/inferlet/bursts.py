@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 ROWS = 64  # tokens drawn by one call where each has a row of a mask
+SMALL = 8  # tokens that one waits for until they are shown all at once
 _SHORTEST_PAUSE_S = 1e-3  # before one looks at a call for the first time; then twice as long each time
 
 
@@ -47,6 +48,10 @@ class Burst:
         """How many next, if `count` have taken so long."""
         pace = self.most if took_s * self.most <= count * self.within_s else int(count * self.within_s / took_s)
         return max(1, min(self.growth * count, self.most, pace))
+
+    def unseen(self) -> Burst:
+        """The same where nobody can see what a call has drawn before it is done."""
+        return self if self.shown_s is None else Burst(self.first, min(self.most, SMALL))
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Bursts:
     async def _comes_soon(self, call: Call) -> bool:
         """Whether it is done before tokens are to be shown; or nobody minds, or may be shown any."""
         longest, displaced = self._plan.burst.shown_s, self._ahead.drawing is not self
-        if longest is None or self._plan.guide is not None or call.most == 1 or displaced:
+        if longest is None or call.most == 1 or displaced:
             return True
         try:
             await asyncio.wait_for(_done(call.drawn), self._pause_s)

@@ -54,7 +54,7 @@ def plan_drawing(
     if not (adjustment is None or isinstance(adjustment, Adjustment)):
         return None
     bounds = Foreseen() if stop is None else stop if isinstance(stop, Foreseen) else None
-    return Plan(sampler, adjustment, guide, bounds, burst)
+    return Plan(sampler, adjustment, guide, bounds, burst if guide is None else burst.unseen())
 
 
 async def draw_there(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> int:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 WHOLE = Burst(32, 256, whole=128)  # tokens drawn by one call for who waits for the whole text
 SOON = Burst(1, 128, growth=16, within_s=0.5, shown_s=0.05)  # for who waits for the next token
-WITHIN = Burst(1, 8)  # the same where a grammar says what is allowed: tokens are told when a call is done
 
 
 def pieces(
@@ -54,8 +53,6 @@ async def _stream(
 ) -> AsyncIterator[str]:
     grammar, others = split_grammar(constraints)
     guide = await Guide.start(context, grammar) if grammar is not None else None
-    if guide is not None and burst is SOON:
-        burst = WITHIN
     way = Way(context, ahead, sampler, others, guide, plan_drawing(context.model, sampler, stop, others, guide, burst))
     decoder = TextDecoder(lambda ids: calls.detokenize(context.queue, list(ids)))
     model, answer, text, closed = context.model, list[int](), "", False
