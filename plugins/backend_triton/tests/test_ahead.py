@@ -20,6 +20,7 @@ from inferlet.draws import Draws
 from pie_backend_torch.ahead.pace import Pace
 from pie_backend_torch.ahead.steps import MOST_ROWS, StepsAhead
 from pie_backend_torch.building import Ints, KvPool, LayerShape, TorchKernels
+from pie_backend_torch.graphs import Graphs
 from pie_backend_torch.kernels import PLAIN
 from pie_backend_triton.attention import TileAttention
 from pie_backend_triton.tiles import Cutting
@@ -81,7 +82,7 @@ class Here:
     """A backend, whose decodes come with a context that is written by hand."""
 
     def __init__(self, ticks: int, seed: int = 0, pace: Pace | None = None) -> None:
-        self.decoder, self.places = Mean(), None
+        self.decoder, self.places, self.graphs = Mean(), None, Graphs(DEVICE)
         self.pool = KvPool([LayerShape(1, WIDTH, WIDTH)], PAGES, SIZE, torch.float32, DEVICE)
         self.pool.values[0].fill_(float("nan"))
         self.embeds = torch.zeros(PAGES, WIDTH, device=DEVICE)

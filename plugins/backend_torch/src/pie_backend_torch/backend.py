@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import describe
+from pie_backend_torch.graphs import Graphs
 from pie_backend_torch.places import ImageTokens, Places
 from pie_backend_torch.pool import KvPool, lazy_zeros
 from pie_backend_torch.selection import Selection
@@ -33,7 +34,8 @@ LOGITS_BYTES = 256 << 20  # of one batch of distributions
 class TorchBackend(Backend):
     """A model on one device with its pools. Handlers use `decoder`, `pool`, `embeds`, `tokenizer` and `selection`.
 
-    `embeds` is [Embeds, hidden], a row per physical index.
+    `embeds` is [Embeds + 1, hidden], a row per physical index, and one where rows of padding read and write. `graphs`
+    are for whoever launches the same again and again.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class TorchBackend(Backend):
         self.tokenizer = tokenizer
         self.selection = selection
         self.pool = KvPool(decoder.layers, pages, info.kvpage_size, decoder.dtype, decoder.device)
-        self.embeds: Tensor = lazy_zeros((embeds, decoder.hidden_size), decoder.dtype, decoder.device)
+        self._embeds = embeds
+        self.embeds: Tensor = lazy_zeros((embeds + 1, decoder.hidden_size), decoder.dtype, decoder.device)
+        self.graphs = Graphs(decoder.device)
         self.places: Places | None = None  # what is to be said of an Embed besides its position, once a model sees
         self._swapper = TorchSwapper(self.pool, [self.embeds])
 
@@ -64,7 +68,7 @@ class TorchBackend(Backend):
 
     @property
     def capacity(self) -> Mapping[type[Resource], int]:
-        return {KvPage: self.pool.pages, Embed: self.embeds.shape[0]}
+        return {KvPage: self.pool.pages, Embed: self._embeds}
 
     def batch_limit(self, command: type[Command]) -> int:
         if issubclass(command, Forward):
@@ -72,6 +76,11 @@ class TorchBackend(Backend):
         if issubclass(command, GetNextDist):
             return max(1, LOGITS_BYTES // (4 * self._info.vocab_size))
         return MOST_ROWS
+
+    @property
+    def scratch_embed(self) -> int:
+        """The row of `embeds` that is nobody's."""
+        return self._embeds
 
     @property
     def device(self) -> str:
@@ -87,7 +96,7 @@ class TorchBackend(Backend):
             raise UnsupportedError("it was made without a checkpoint to read a vision tower from")
         family = self._sight.family()
         if family.sees_whole or family.has_axes:
-            self.places = Places(self.embeds.shape[0], family.has_axes, self.decoder.device)
+            self.places = Places(len(self.embeds), family.has_axes, self.decoder.device)
             self.pool.keep_orders()
             self._swapper = TorchSwapper(self.pool, [self.embeds, *self.places.tensors])
         open_eyes = partial(self._sight.open, self.decoder, self.tokenizer)
@@ -105,6 +114,6 @@ class TorchBackend(Backend):
     def close(self) -> None:
         """Free the weights and the pools. The backend must not be used afterwards."""
         cuda = self.decoder.device.type == "cuda"
-        del self.decoder, self.pool, self.embeds, self._swapper
+        del self.decoder, self.pool, self.embeds, self.graphs, self._swapper
         if cuda:
             torch.cuda.empty_cache()

@@ -39,6 +39,7 @@ class Flavour:
 
 
 PLAIN = Flavour()
+_FEWEST_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Room:
 
     calls: int
     entries: int  # pages that the calls look at, all together, a page that several look at counted for each
+
+    @classmethod
+    def holding(cls, calls: int, entries: int) -> Room:
+        """One of few rooms, each of powers of two, so that what was captured for one is of use again."""
+        return cls(power_of_two(calls), max(_FEWEST_ENTRIES, power_of_two(entries)))
 
 
 class Attention(Protocol):
@@ -188,6 +194,11 @@ class Kernels(Protocol):
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
         """A token [n] for each row of logits [n, vocab], float32; see `ahead.drawing.draw`. No look from the host."""
+
+
+def power_of_two(least: int) -> int:
+    """The lowest one that is not less."""
+    return 1 << (least - 1).bit_length()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pie_backend_torch.ahead.drawing import How
 from pie_backend_torch.decoder import Decoder
+from pie_backend_torch.graphs import Graphs
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
 
@@ -71,20 +72,12 @@ class Pass:
         turn, self._ran = self._ran % TURNS, self._ran + 1
         return self._kept[0][turn], self._kept[1][turn]
 
-    def capture(self, memory: Any) -> None:
-        """Make it one launch. Runs it, once, with what is in its block. memory: of all graphs, which run in turn."""
+    def capture(self, graphs: Graphs) -> None:
+        """Make it one launch. Runs it with what is in its block, of which no trace is left but keys and values."""
         before = self._ids.clone()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            tokens, hidden = self._compute()
-            self._kept = tokens.new_zeros(TURNS, *tokens.shape), hidden.new_zeros(TURNS, *hidden.shape)
-            self._compute()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
-            self._compute()
-        self._replay = graph.replay
+        tokens, hidden = self._compute()
+        self._kept = tokens.new_zeros(TURNS, *tokens.shape), hidden.new_zeros(TURNS, *hidden.shape)
+        self._replay = graphs.record(self._compute)
         self._state.zero_()
         self._ids.copy_(before)
 

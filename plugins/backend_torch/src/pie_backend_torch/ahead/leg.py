@@ -8,10 +8,8 @@ import numpy as np
 
 from pie_backend_torch.ahead.captured import Shape
 from pie_backend_torch.ahead.lines import Lines
-from pie_backend_torch.kernels import Attention, AttentionPlan, PlansSteps, Room
+from pie_backend_torch.kernels import Attention, AttentionPlan, PlansSteps, Room, power_of_two
 from pie_backend_torch.step import Ints, Span
-
-_FEWEST_ENTRIES = 64
 
 
 class EachStep:
@@ -40,13 +38,9 @@ class Leg:
     def __init__(self, attention: PlansSteps, lines: Lines, rows: Ints, positions: Ints, fixed: bool) -> None:
         count = int(rows.max()) + 1
         if fixed:
-            count = _power_of_two(count)
-        entries = max(_FEWEST_ENTRIES, _power_of_two(lines.entries(rows, count)))
+            count = power_of_two(count)
+        room = Room.holding(count, lines.entries(rows, count))
         self.ticks = min(lines.ticks, int(lines.left(rows, positions).min()))
-        self.shape = Shape(count, entries, lines.ticks, lines.greedy(rows))
-        self.plan = attention.plan_steps(lines.looks(rows, count), Room(count, entries))
+        self.shape = Shape(count, room.entries, lines.ticks, lines.greedy(rows))
+        self.plan = attention.plan_steps(lines.looks(rows, count), room)
         self.arrays: Sequence[Ints] = [*lines.arrays(rows, positions, count), *self.plan.arrays]
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()

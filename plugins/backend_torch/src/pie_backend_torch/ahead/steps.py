@@ -66,7 +66,7 @@ class StepsAhead:
         self._flights: deque[_Flight] = deque()
         self._on_way: dict[Course, int] = {}
         self._passes: dict[Shape, Pass] = {}
-        self._memory: Any = None
+        self._graphs = backend.graphs
         self._pass: Pass | None = None  # that of the plan
         self._planned: dict[Course, int] = {}  # the rows of the plan
         self._ticks = 0  # left of it
@@ -186,9 +186,8 @@ class StepsAhead:
             known = Pass(self._decoder, self._pool, leg.plan, lengths, there.clone(), self._ids, leg.shape)
             if self._fixed:
                 self._passes[leg.shape] = known
-            if self._fixed and self._cuda:
-                self._memory = self._memory or torch.cuda.graph_pool_handle()
-                known.capture(self._memory)
+            if self._fixed and self._graphs.possible:
+                known.capture(self._graphs)
         known.begin()
         return known
 
