@@ -11,6 +11,7 @@ from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.kernels import PlansSteps, Watch
 from pie_backend_torch.step import Bools, Ints, Span, build_step
+from pie_backend_torch.token_passes import TokenPasses
 from pie_backend_torch.watching import WatchedPlan
 
 
@@ -22,9 +23,14 @@ class ForwardHandler:
 
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
+        attention = backend.decoder.kernels.attention
+        self._token_passes = TokenPasses(backend, attention) if isinstance(attention, PlansSteps) else None
 
     def forward(self, batch: Sequence[Forward | ForwardWithAdapter]) -> None:
-        run_pass(self._backend, batch)
+        if self._token_passes is not None and self._token_passes.takes(batch):
+            self._token_passes.run(batch)
+        else:
+            run_pass(self._backend, batch)
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
