@@ -8,8 +8,7 @@ and on a CPU that of its pages: of 16 tokens, with which SDPA is ten times as qu
 to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample
 (trait decode); one decode, as `Context.generate(max_tokens=...)` asks for it.
 
-`device_ms` is how long a step captured in a CUDA graph takes when nothing but it is launched, `exposed_us` what a step
-takes beside that, `busy` the device's share of the time.
+How much of it the device is idle, and why, is for `exposed.py`.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5]
@@ -31,7 +30,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +52,7 @@ from pie_core.controller import Controller, Settings
 from pie_core.loaded import LoadedModel
 
 SHORT, LONG, PROMPT = 4, 68, 64
+TOGETHER = 8  # prompts of a pass
 Prompts = list[list[int]]
 Generate = Callable[[Prompts, int], list[list[int]]]
 
@@ -150,7 +149,7 @@ def steps_alone(loaded: LoadedModel) -> Generate:
     routes, backend = loaded.realization.routes, loaded.backend
     size = backend.info.kvpage_size
 
-    def start(place: int, prompt: list[int], steps: int) -> Decode:
+    def start(place: int, prompt: list[int], steps: int) -> tuple[Command, Command, Decode]:
         count = -(-(len(prompt) + steps) // size)
         pages = tuple(KvPage(size) for _ in range(count))
         for at, page in enumerate(pages):
@@ -158,18 +157,20 @@ def steps_alone(loaded: LoadedModel) -> Generate:
         embeds = tuple(Embed() for _ in prompt)
         for at, embed in enumerate(embeds):
             embed.index = place * len(prompt) + at
-        run(EmbedTxt(prompt, list(range(len(prompt))), embeds))
-        run(Forward((), embeds, pages, embeds[-1:]))
-        command = Decode(pages, embeds[-1:], pages, embeds[-1:], steps)
-        command.prepare(backend.info)
-        return command
-
-    def run(command: Command) -> None:
-        command.prepare(backend.info)
-        routes[type(command)]([command])
+        embed = EmbedTxt(prompt, list(range(len(prompt))), embeds)
+        forward = Forward((), embeds, pages, embeds[-1:])
+        decode = Decode(pages, embeds[-1:], pages, embeds[-1:], steps)
+        for command in (embed, forward, decode):
+            command.prepare(backend.info)
+        return embed, forward, decode
 
     def generate(prompts: Prompts, steps: int) -> list[list[int]]:
-        commands = [start(place, prompt, steps) for place, prompt in enumerate(prompts)]
+        started = [start(place, prompt, steps) for place, prompt in enumerate(prompts)]
+        for at in range(0, len(started), TOGETHER):
+            embeds, forwards, _ = zip(*started[at : at + TOGETHER], strict=True)
+            routes[EmbedTxt](embeds)
+            routes[Forward](forwards)
+        commands = [decode for *_, decode in started]
         answers: list[Any] = [UNFINISHED] * len(commands)
         while going := [at for at, answer in enumerate(answers) if answer is UNFINISHED]:
             for at, answer in zip(going, routes[Decode]([commands[at] for at in going]), strict=True):
@@ -177,23 +178,6 @@ def steps_alone(loaded: LoadedModel) -> Generate:
         return answers
 
     return generate
-
-
-@torch.inference_mode()
-def replayed_ms(loaded: LoadedModel, width: int) -> float | None:
-    """A step of this width in a CUDA graph, alone; None where there is none."""
-    ahead = loaded.realization.routes[Decode].__self__._ahead
-    found = [one for shape, one in getattr(ahead, "_passes", {}).items() if shape.rows == width]
-    if not found or not torch.cuda.is_available():
-        return None
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    for _ in range(50):
-        found[-1].begin()
-        found[-1].run()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 50
 
 
 def driven_by_inferlets(application: Application, loop: asyncio.AbstractEventLoop, how: str) -> Generate:
@@ -268,13 +252,11 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
             device
         )
         for width in map(int, widths.split(",")):
-            run_width(sides, width, rounds, facts, partial(replayed_ms, loaded, width))
+            run_width(sides, width, rounds, facts)
         runner.run(controller.close())
 
 
-def run_width(
-    sides: dict[str, Generate], width: int, rounds: int, facts: dict[str, object], replayed: Callable[[], float | None]
-) -> None:
+def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[str, object]) -> None:
     """Measure all sides at one width, interleaved, and print a row for each."""
     draw = random.Random(width)
     prompts = [[draw.randrange(5, VOCABULARY) for _ in range(PROMPT)] for _ in range(width)]
@@ -283,7 +265,7 @@ def run_width(
     for _ in range(rounds):
         for name, generate in sides.items():
             samples[name].append(measure(generate, prompts))
-    tokens, device_ms = LONG - SHORT, replayed()
+    tokens = LONG - SHORT
     for name, taken in samples.items():
         wall = statistics.median(sample.wall_s for sample in taken)
         emit(
@@ -302,9 +284,6 @@ def run_width(
                 "same_tokens": answers[name] == answers["own loop"],
                 "rounds": rounds,
             }
-            | ({"device_ms": round(device_ms, 4)} if device_ms else {})
-            | ({"exposed_us": round((wall / tokens * 1e3 - device_ms) * 1e3, 1)} if device_ms else {})
-            | ({"busy": round(device_ms / (wall / tokens * 1e3), 4)} if device_ms else {})
             | facts
         )
 

@@ -1,8 +1,11 @@
-"""What the host of `decode` costs a device that is a clock: programs, control layer, handlers and plans as on a GPU.
+"""What the host of `decode` costs the device: how long that has no step to run while a decode wants one.
 
-Steps take as long as is said, one after the other, and compute nothing, so this needs no GPU and shows the host alone:
-how long the device has no step to run while a decode wants one. Plans are those of the Triton backend in the shape of
-Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` take the host a while, as launching them does.
+On a CPU the device is a clock: steps take as long as is said, one after the other, and compute nothing, so this needs
+no GPU and shows the host alone: programs, control layer, handlers and plans, those of the Triton backend in the shape
+of Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` take the host a while, as launching them.
+
+With `--device cuda` steps are the real ones of a random model on the Triton backend, between two events of CUDA each.
+What the device does between two steps, such as taking plans or running passes of `forward`, counts as idle.
 
 "whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 128.
 "streamed": `Context.stream`, which shows tokens as they come, of 170 tokens.
@@ -10,7 +13,7 @@ Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` take t
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for
 each program, so that others run while one joins.
 
-    python benchmarks/exposed.py [--widths 1,8,32] [--step-ms 0.92,1.18,1.25] [--rounds 9]
+    python benchmarks/exposed.py [--widths 1,8,32] [--step-ms 0.92,1.18,1.25] [--rounds 9] [--device cuda] [--shape 1b]
 """
 
 from __future__ import annotations
@@ -20,15 +23,19 @@ import gc
 import logging
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
 import structlog
 import torch
+from checkpoints import make_checkpoint
 from decode import LONG, LOOPS, PROMPT, driven_by_inferlets
 from pie_backend_torch.ahead.steps import StepsAhead
 from pie_backend_torch.building import TorchKernels
@@ -62,19 +69,17 @@ STREAMED = """
 """
 
 
-@dataclass
 class Clock:
-    """A device that runs steps in order. idle_s: of each launch, how long it had nothing to do before."""
+    """A device that runs steps in order. steps: when each began and ended, in seconds."""
 
-    step_s: float
-    free_at: float = 0.0
-    idle_s: list[float] = field(default_factory=list)
+    def __init__(self, step_s: float) -> None:
+        self.step_s = step_s
+        self.steps: list[tuple[float, float]] = []
 
     def launch(self) -> Arrival:
-        now = time.perf_counter()
-        self.idle_s.append(max(0.0, now - self.free_at))
-        self.free_at = max(now, self.free_at) + self.step_s
-        return Arrival(self.free_at)
+        began = max(time.perf_counter(), self.steps[-1][1] if self.steps else 0.0)
+        self.steps.append((began, began + self.step_s))
+        return Arrival(began + self.step_s)
 
 
 @dataclass
@@ -87,12 +92,11 @@ class Arrival:
         time.sleep(max(0.0, self.at - time.perf_counter()))
 
 
-class ClockedSteps(StepsAhead):
-    """Whose tokens arrive when the clock says so."""
+class WatchedSteps(StepsAhead):
+    """Notes how long the host takes to plan."""
 
-    def __init__(self, backend: Any, clock: Clock) -> None:
+    def __init__(self, backend: Any) -> None:
         super().__init__(backend)
-        self.clock = clock
         self.plans_s: list[float] = []
 
     def _plan(self, going: Sequence[Any]) -> None:
@@ -100,9 +104,63 @@ class ClockedSteps(StepsAhead):
         super()._plan(going)
         self.plans_s.append(time.perf_counter() - began)
 
+    def begin(self) -> None:
+        """Forget what was noted."""
+        self.plans_s.clear()
+
+    def steps_s(self) -> list[tuple[float, float]]:
+        """When each step began and ended on the device."""
+        raise NotImplementedError
+
+
+class ClockedSteps(WatchedSteps):
+    """Whose tokens arrive when the clock says so."""
+
+    def __init__(self, backend: Any, clock: Clock) -> None:
+        super().__init__(backend)
+        self.clock = clock
+
     def _launch(self, going: Sequence[Any]) -> None:
         super()._launch(going)
         self._flights[-1].arrived = self.clock.launch()
+
+    def begin(self) -> None:
+        super().begin()
+        self.clock.steps.clear()
+
+    def steps_s(self) -> list[tuple[float, float]]:
+        return self.clock.steps
+
+
+class TimedSteps(WatchedSteps):
+    """On a GPU, each between two events."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__(backend)
+        self._events: list[Any] = []
+
+    def _with_plan(self, going: Sequence[Any]) -> Sequence[Any]:
+        going = super()._with_plan(going)
+        self._note()
+        return going
+
+    def _launch(self, going: Sequence[Any]) -> None:
+        super()._launch(going)
+        self._note()
+
+    def _note(self) -> None:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self._events.append(event)
+
+    def begin(self) -> None:
+        super().begin()
+        self._events.clear()
+
+    def steps_s(self) -> list[tuple[float, float]]:
+        torch.cuda.synchronize()
+        times = [self._events[0].elapsed_time(event) / 1e3 for event in self._events]
+        return list(zip(times[::2], times[1::2], strict=True))
 
 
 class Nothing:
@@ -132,24 +190,34 @@ class Nothing:
 
 @click.command(help=__doc__)
 @click.option("--widths", default="1,8,32")
-@click.option("--step-ms", default="0.92,1.18,1.25", help="Of a step at each width.")
+@click.option("--step-ms", default="0.92,1.18,1.25", help="Of a step at each width, of the clock.")
 @click.option("--rounds", default=9)
-def main(widths: str, step_ms: str, rounds: int) -> None:
+@click.option("--device", default="cpu")
+@click.option("--shape", default="1b", help="Of the random model on a GPU.")
+def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> None:
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
     LOOPS.update(together=TOGETHER, apart=APART, streamed=STREAMED)
-    with asyncio.Runner() as runner:
-        options = {"dtype": "float32", "device": "cpu", "threads": "1", "pages": "8192", "page_size": "16"}
-        controller = Controller(Settings("pico", "torch", options, tier="native"))
+    with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
+        options = {"device": device, "threads": "1", "pages": "8192", "page_size": "16"}
+        if device == "cpu":
+            model, backend_name, options["dtype"] = "pico", "torch", "float32"
+        else:
+            path = make_checkpoint(shape, Path(directory) / shape, device)
+            model, backend_name, options["dtype"] = str(path), "triton", "bfloat16"
+        controller = Controller(Settings(model, backend_name, options, tier="native"))
         runner.run(controller.__aenter__())
         loaded: Any = next(iter(controller.models.values()))
         backend, decodes = loaded.backend, loaded.realization.routes[Decode].__self__
-        backend.decoder = Nothing(backend.info.vocab_size)
-        backend.embeds = torch.zeros(16384, Nothing.hidden_size)
-        facts = machine("cpu")
+        if device == "cpu":
+            backend.decoder = Nothing(backend.info.vocab_size)
+            backend.embeds = torch.zeros(16384, Nothing.hidden_size)
+        gc.collect()
+        gc.freeze()  # as `pie-core serve` does
+        facts = {"device": device} | ({} if device == "cpu" else {"shape": shape}) | machine(device)
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
-            decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3))
+            decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)
             for how, loop, tokens in (
                 ("whole", "inferlets, decode", LONG),
                 ("together", "together", LONG),
@@ -167,31 +235,29 @@ def main(widths: str, step_ms: str, rounds: int) -> None:
         runner.run(controller.close())
 
 
-def measured(steps: ClockedSteps, generate: Any, prompts: list[list[int]], tokens: int, rounds: int) -> dict[str, Any]:
-    """Medians over the rounds, behind one that is not counted. Of each, all between its first and its last step."""
+def measured(steps: WatchedSteps, generate: Any, prompts: list[list[int]], tokens: int, rounds: int) -> dict[str, Any]:
+    """Medians over the rounds, behind two that are not counted. Of each, all between its first and its last step."""
     rows = []
-    for _ in range(rounds + 1):
-        steps.clock.idle_s.clear()
-        steps.plans_s.clear()
+    for _ in range(rounds + 2):
+        steps.begin()
         gc.collect()
         generate(prompts, tokens)
-        idle = steps.clock.idle_s[1:]
-        busy_s = len(idle) * steps.clock.step_s
+        times = steps.steps_s()
+        idle = [began - ended for (_, ended), (began, _) in pairwise(times)]
+        wall = times[-1][1] - times[0][1]
         rows.append(
             {
                 "exposed_us": round(sum(idle) / len(idle) * 1e6, 1),
-                "busy": round(busy_s / (busy_s + sum(idle)), 4),
+                "busy": round(1 - sum(idle) / wall, 4),
                 "longest_idle_ms": round(max(idle) * 1e3, 2),
-                "steps": len(idle) + 1,
-                "wall_ms": round((busy_s + sum(idle)) * 1e3, 1),
+                "steps": len(times),
+                "step_ms": round(statistics.median(ended - began for began, ended in times) * 1e3, 4),
+                "wall_ms": round(wall * 1e3, 1),
                 "plans": len(steps.plans_s),
                 "plan_us": round(statistics.median(steps.plans_s) * 1e6),
             }
         )
-    return {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]} | {
-        "step_ms": steps.clock.step_s * 1e3,
-        "rounds": rounds,
-    }
+    return {name: statistics.median(row[name] for row in rows[2:]) for name in rows[0]} | {"rounds": rounds}
 
 
 if __name__ == "__main__":

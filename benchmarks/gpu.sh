@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a CUDA GPU shows, in fifteen minutes at most:
+# Everything that only a machine with a CUDA GPU shows, in a quarter of an hour:
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
 #     served        decode.py in the shape of Llama 3.2 1B on the Triton backend, without transformers
+#     exposed       exposed.py in the shape of Llama 3.2 1B: how long the GPU waits between two steps of `decode`
 #     steps         kernels.py: whole decode steps in the shapes of Llama 3.2 1B and 3B and 3.1 8B
-#     captured      numerics.py: the suite of trait decode and plans of steps, in CUDA graphs
+#     captured      numerics.py: all that runs in CUDA graphs: the suite of trait decode, plans of steps, passes of tokens
 #     numerics      numerics.py: the tests of the torch and Triton backends on the GPU, conformance among them
 #     kernels       kernels.py: the Triton kernels, errors and times
 #     decode-1b     decode.py in the shape of Llama 3.2 1B, on the torch backend
@@ -40,6 +41,7 @@ run() {
     tail -n "$([ "$code" -eq 0 ] && echo 3 || echo 25)" "$OUT/$part.log" | cut -c-300
 }
 
+CAPTURED=(test_on_gpu.py test_ahead.py test_token_passes.py test_conformance.py)
 OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode"
 served() { run "$1" served "$PYTHON" benchmarks/decode.py --backend triton --device cuda --shape 1b --widths 1,8,32 --rounds 3 --only "$OURS"; }
 
@@ -48,13 +50,14 @@ decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --s
 policies() { run "$2" "$1" "$PYTHON" benchmarks/policies.py --device cuda --rounds 2 --t-ms 2,5,10 "${@:3}"; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(served steps captured numerics kernels decode-1b policies decode-30m decode-150m)
+[ $# -gt 0 ] || parts=(served exposed steps captured numerics kernels decode-1b policies decode-30m decode-150m)
 for part in "${parts[@]}"; do
     case $part in
         served) served 100 ;;
         steps) run 110 steps "$PYTHON" benchmarks/kernels.py --parts step --shapes 1b,8b,3b ;;
-        captured) run 60 captured "$PYTHON" benchmarks/numerics.py --device cuda --only test_on_gpu.py --only test_ahead.py ;;
-        numerics) run 120 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
+        exposed) run 100 exposed "$PYTHON" benchmarks/exposed.py --device cuda --shape 1b --rounds 5 ;;
+        captured) run 75 captured "$PYTHON" benchmarks/numerics.py --device cuda "${CAPTURED[@]/#/--only=}" ;;
+        numerics) run 150 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
         kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py ;;
         decode-1b) decode 1b 75 ;;
         policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
