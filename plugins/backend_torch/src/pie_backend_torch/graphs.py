@@ -9,11 +9,15 @@ import torch
 
 
 class Graphs:
-    """Those of one backend. They run in turn, never two at a time, so they share the memory that they compute in."""
+    """Those of one backend, kept as long as it is. They run in turn, so they share the memory that they compute in.
+
+    (Which is gone, and what names it useless, with the last graph that has it.)
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._memory: Any = None
+        self._kept: list[Any] = []
 
     @property
     def possible(self) -> bool:
@@ -32,7 +36,8 @@ class Graphs:
             launch()
         current.wait_stream(aside)
         self._memory = self._memory or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
+        graph: Any = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             launch()
-        return graph.replay
+        self._kept.append(graph)
+        return graph.replay  # type: ignore[no-any-return]
