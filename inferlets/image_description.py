@@ -41,7 +41,7 @@ async def main():
             else:
                 await context.fill_image(picture)
                 await context.fill(options["prompt"])
-            async for piece in context.stream(stop=max_tokens(options["max_tokens"])):
+            async for piece in context.stream(stop=max_tokens(options["max_tokens"]), together=True):
                 print(piece, end="")
         print()
 

@@ -35,6 +35,6 @@ async def main():
     stop = any_of(max_tokens(options["max_tokens"]), ends_with(*filter(None, [options["stop"]])))
     with get_auto_model().create_context() as context:
         await (context.user if options["chat"] else context.fill)(options["prompt"])
-        async for piece in context.stream(sampler, stop):
+        async for piece in context.stream(sampler, stop, together=True):
             print(piece, end="")
     print()

@@ -18,10 +18,11 @@ def split(data, cuts):
     return [data[a:b] for a, b in pairwise(places)] or [b""]
 
 
-def decode(tokens):
-    """(pieces as they were shown, the rest) with token ids that stand for byte strings."""
+def decode(tokens, together=1):
+    """(pieces as they were shown, the rest) with token ids that stand for byte strings, so many at a time."""
     decoder = TextDecoder(lambda ids: b"".join(tokens[i] for i in ids).decode("utf-8", "replace"))
-    return [decoder.add(i) for i in range(len(tokens))], decoder.flush()
+    ids = range(len(tokens))
+    return [decoder.add(*ids[at : at + together]) for at in ids[::together]], decoder.flush()
 
 
 @given(MULTIBYTE.filter(lambda text: "\ufffd" not in text), st.lists(st.integers(0, 200), max_size=40))
@@ -46,10 +47,22 @@ def test_text_is_shown_as_soon_as_its_characters_are_whole(text, cuts):
         assert "".join(pieces[:count]) == whole
 
 
-@given(st.binary(max_size=30), st.lists(st.integers(0, 200), max_size=40))
-def test_what_is_not_utf8_comes_out_with_replacements_and_nothing_is_lost(data, cuts):
+@given(
+    MULTIBYTE.filter(lambda text: "\ufffd" not in text), st.lists(st.integers(0, 200), max_size=40), st.integers(2, 25)
+)
+def test_of_tokens_that_come_together_all_is_shown_that_is_whole(text, cuts, together):
+    tokens = split(text.encode(), cuts)
+    pieces, rest = decode(tokens, together)
+    assert "".join(pieces) + rest == text
+    alone, _ = decode(tokens)
+    for count, _ in enumerate(pieces, 1):
+        assert "".join(pieces[:count]) == "".join(alone[: count * together])
+
+
+@given(st.binary(max_size=30), st.lists(st.integers(0, 200), max_size=40), st.integers(1, 25))
+def test_what_is_not_utf8_comes_out_with_replacements_and_nothing_is_lost(data, cuts, together):
     """A byte that can never become a character may wait for the next one, but not get lost."""
-    pieces, rest = decode(split(data, cuts))
+    pieces, rest = decode(split(data, cuts), together)
     assert "".join(pieces) + rest == data.decode("utf-8", "replace")
 
 

@@ -28,8 +28,8 @@ class Drawing(Protocol):
         """Whether the next token can be the one that is wanted."""
         ...
 
-    async def next(self, context: Context, answer: Sequence[int]) -> int:
-        """The next token behind an answer. The context has taken the one before."""
+    async def next(self, context: Context, answer: Sequence[int]) -> list[int]:
+        """The next tokens behind an answer, one at least. The context has taken those before."""
         ...
 
 

@@ -51,7 +51,7 @@ class Burst:
 
     def unseen(self) -> Burst:
         """The same where nobody can see what a call has drawn before it is done."""
-        return self if self.shown_s is None else Burst(self.first, min(self.most, SMALL))
+        return self if self.shown_s is None else Burst(1, min(self.most, SMALL))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Call:
 
 
 class Bursts:
-    """Draws many behind the last token of a context, whose hidden state is `state`, and gives them one by one.
+    """Draws many behind the last token of a context, whose hidden state is `state`, and gives what is there.
 
     Before it gives the last of a call it makes the next one, so that the device need not wait for who takes them.
     """
@@ -87,11 +87,14 @@ class Bursts:
         forced = not self.left and plan.guide is not None and plan.guide.forces
         return plan is self._plan and attention is self._attention and not forced
 
-    async def next(self, context: Context, answer: Sequence[int]) -> int:
+    async def next(self, context: Context, answer: Sequence[int]) -> list[int]:
         """See `Drawing`."""
         while not self.left:
             await self._draw(context, answer)
-        return self.left.popleft()
+        tokens = list(self.left) if self._plan.many_at_once else [self.left[0]]
+        for _ in tokens:
+            self.left.popleft()
+        return tokens
 
     async def _draw(self, context: Context, answer: Sequence[int]) -> None:
         """More tokens, or none yet."""

@@ -24,18 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the tokens of one answer are to be drawn. bounds: what ends it; None: only the program knows."""
+    """How the tokens of one answer are to be drawn.
+
+    bounds: what ends it; None: only the program knows. together: nobody acts between two tokens that are both there.
+    """
 
     sampling: Sampling
     adjustment: Adjustment | None
     guide: Guide | None
     bounds: Foreseen | None
     burst: Burst
+    together: bool = False
 
     @property
     def one_by_one(self) -> bool:
         """Whether `sample` serves better than `decode`."""
         return self.bounds is None and self.adjustment is None and self.guide is None
+
+    @property
+    def many_at_once(self) -> bool:
+        """Whether to give tokens together: not where one has to look behind each of them whether it ends the answer."""
+        return self.together and self.bounds is not None and not self.bounds.endings and self.guide is None
 
 
 def plan_drawing(
@@ -45,6 +54,7 @@ def plan_drawing(
     constraints: Sequence[Constraint],
     guide: Guide | None,
     burst: Burst,
+    together: bool,
 ) -> Plan | None:
     """The plan, if the server can do this."""
     trait = "decode" if guide is None else "decode_guided"
@@ -54,21 +64,21 @@ def plan_drawing(
     if not (adjustment is None or isinstance(adjustment, Adjustment)):
         return None
     bounds = Foreseen() if stop is None else stop if isinstance(stop, Foreseen) else None
-    return Plan(sampler, adjustment, guide, bounds, burst if guide is None else burst.unseen())
+    return Plan(sampler, adjustment, guide, bounds, burst if guide is None else burst.unseen(), together)
 
 
-async def draw_there(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> int:
-    """The next token of an answer."""
+async def draw_there(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> list[int]:
+    """The next tokens of an answer, one at least."""
     drawing = ahead.drawing
     if drawing is None or not drawing.goes_on(plan, context.attention):
         drawing = await _begin(context, ahead, plan, answer)
     try:
-        token = await drawing.next(context, answer)
+        tokens = await drawing.next(context, answer)
     except BaseException:
         ahead.leave()
         raise
-    plan.sampling.draws.number += 1
-    return token
+    plan.sampling.draws.number += len(tokens)
+    return tokens
 
 
 async def _begin(context: Context, ahead: Ahead, plan: Plan, answer: Sequence[int]) -> Drawing:
@@ -102,7 +112,7 @@ class OneByOne:
         """See `Drawing`."""
         return plan.one_by_one and plan.sampling is self._sampling and attention is self._attention
 
-    async def next(self, context: Context, answer: Sequence[int]) -> int:
+    async def next(self, context: Context, answer: Sequence[int]) -> list[int]:
         """See `Drawing`."""
         state, how, draws = self._state, self._sampling, self._sampling.draws
         if self._drawn:
@@ -111,4 +121,4 @@ class OneByOne:
         token: int = await calls.sample(
             context.queue, state, state, how.temperature, how.top_k, how.top_p, how.min_p, draws.seed, draws.number
         )
-        return token
+        return [token]

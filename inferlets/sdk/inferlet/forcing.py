@@ -34,9 +34,9 @@ class Forced:
         """See `Drawing`."""
         return plan is self._plan and attention is None and bool(self.left)
 
-    async def next(self, context: Context, answer: Sequence[int]) -> int:
+    async def next(self, context: Context, answer: Sequence[int]) -> list[int]:
         """See `Drawing`."""
-        return self.left.popleft()
+        return [self.left.popleft()]
 
 
 async def draw_forced(context: Context, ahead: Ahead, plan: Plan, guide: Guide, answer: Sequence[int]) -> Forced | None:

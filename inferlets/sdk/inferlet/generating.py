@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from inferlet.context import Context
 
 
-WHOLE = Burst(32, 256, whole=128)  # tokens drawn by one call for who waits for the whole text
-SOON = Burst(1, 128, growth=16, within_s=0.5, shown_s=0.05)  # for who waits for the next token
+WHOLE = Burst(32, 256, whole=256)  # tokens drawn by one call for who waits for the whole text
+SOON = Burst(32, 256, growth=8, whole=256, within_s=0.5, shown_s=0.05)  # for who waits for the next token
 
 
 def pieces(
@@ -34,10 +34,11 @@ def pieces(
     constraints: Sequence[Constraint | Grammar],
     drafter: Drafter | None,
     burst: Burst,
+    together: bool,
 ) -> AsyncIterator[str]:
     """See `Context.stream`. Where the server draws, it draws by bursts like this one."""
     if drafter is None:
-        return _stream(context, ahead, sampler or greedy(), stop, constraints, burst)
+        return _stream(context, ahead, sampler or greedy(), stop, constraints, burst, together)
     if constraints:
         raise ArgumentError("a drafter and constraints do not go together: leave one of them out")
     return speculating.stream(context, drafter, sampler or greedy(), stop)
@@ -50,26 +51,30 @@ async def _stream(
     stop: Stop | None,
     constraints: Sequence[Constraint | Grammar],
     burst: Burst,
+    together: bool,
 ) -> AsyncIterator[str]:
     grammar, others = split_grammar(constraints)
     guide = await Guide.start(context, grammar) if grammar is not None else None
-    way = Way(context, ahead, sampler, others, guide, plan_drawing(context.model, sampler, stop, others, guide, burst))
+    plan = plan_drawing(context.model, sampler, stop, others, guide, burst, together)
+    way = Way(context, ahead, sampler, others, guide, plan)
     decoder = TextDecoder(lambda ids: calls.detokenize(context.queue, list(ids)))
     model, answer, text, closed = context.model, list[int](), "", False
     try:
         while len(context.tokens) < model.max_position and not (stop is not None and stop(answer, text)):
             if guide is not None and guide.is_over(len(answer)):
                 break
-            token = await way.next(answer)
-            if closed := token in model.eos_tokens:
+            tokens = await way.next(answer)
+            if closed := tokens[-1] in model.eos_tokens:
                 ahead.leave()  # nothing goes on behind this token
-                break
-            answer.append(token)
-            context.tokens.append(token)
-            piece = decoder.add(token)
+                tokens.pop()
+            answer += tokens
+            context.tokens += tokens
+            piece = decoder.add(*tokens)
             text += piece
             if piece:
                 yield piece
+            if closed:
+                break
         if guide is not None:
             await guide.finish(len(answer) + closed)
     finally:
@@ -91,8 +96,8 @@ class Way:
     guide: Guide | None
     plan: Plan | None
 
-    async def next(self, answer: list[int]) -> int:
-        """The token behind those of the answer."""
+    async def next(self, answer: list[int]) -> list[int]:
+        """The next tokens of the answer, one at least."""
         if self.plan is not None:
             return await draw_there(self.context, self.ahead, self.plan, answer)
         wanted: int = getattr(self.sampler, "top_k", DIST_TOKENS)
@@ -102,7 +107,7 @@ class Way:
         token = self.sampler(dist)
         if self.guide is not None:
             await self.guide.take(token)
-        return token
+        return [token]
 
     async def _dist(self, top_k: int, count: int) -> Dist:
         if self.guide is None:

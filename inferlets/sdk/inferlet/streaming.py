@@ -10,7 +10,7 @@ LONGEST = 16  # tokens that are detokenized again for the next one
 class TextDecoder:
     """Turns tokens into text as they come.
 
-    Only a short tail is detokenized again for each token (the method of Hugging Face TGI), and a tail that ends in the
+    Only a short tail is detokenized again for each piece (the method of Hugging Face TGI), and a tail that ends in the
     middle of a UTF-8 sequence is held back until it is whole.
     """
 
@@ -20,18 +20,24 @@ class TextDecoder:
         self._shown = 0  # of these, how many were turned into text
         self._text = ""  # that of those
 
-    def add(self, token: int) -> str:
-        """The text that this token completes; may be empty."""
+    def add(self, *tokens: int) -> str:
+        """The text that these tokens complete; may be empty."""
         tail = self._tail
-        tail.append(token)
-        text = self._detokenize(tail)
-        if text.endswith("\N{REPLACEMENT CHARACTER}") or len(text) <= len(self._text):
+        tail += tokens
+        for whole in range(len(tail), len(tail) - len(tokens), -1):  # the last of them may end within a character
+            text = self._detokenize(tail[:whole])
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                break
+        else:
+            return ""
+        if len(text) <= len(self._text):
             return ""
         piece = text[len(self._text) :]
-        if len(tail) > LONGEST:  # what the last piece came of is enough to tell how the next one begins
+        if whole > LONGEST:  # what the last piece came of is enough to tell how the next one begins
             del tail[: self._shown]
-            text = self._detokenize(tail)
-        self._shown, self._text = len(tail), text
+            whole -= self._shown
+            text = self._detokenize(tail[:whole])
+        self._shown, self._text = whole, text
         return piece
 
     def flush(self) -> str:

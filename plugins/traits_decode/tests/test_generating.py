@@ -251,9 +251,9 @@ def test_many_tokens_take_one_call_and_as_many_passes() -> None:
     assert took["forward"] == takes["forward"] - 8 and took["get_next_dist"] == takes["get_next_dist"] - 9
 
 
-@pytest.mark.parametrize(("most", "calls"), [(128, 1), (200, 3)])  # of 32, 64 and 104 tokens
+@pytest.mark.parametrize(("most", "calls"), [(256, 1), (300, 3)])  # of 32, 64 and 204 tokens
 def test_all_that_is_left_is_drawn_by_one_call_if_that_is_not_much(most: int, calls: int) -> None:
-    _, took = finished(f"await context.generate(stop=max_tokens({most}))", WITH, "to be" * 50)
+    _, took = finished(f"await context.generate(stop=max_tokens({most}))", WITH, "to be" * 70)
     assert took["decode"] == calls and took["passes"] >= most
 
 
@@ -271,15 +271,6 @@ def test_a_condition_that_only_the_program_knows_takes_one_draw_and_one_pass_a_t
     body = "await context.generate(stop=lambda tokens, text: len(tokens) == 9)"
     (_, took), (_, takes) = finished(body, WITH), finished(body, WITHOUT)
     assert took["passes"] == takes["passes"] and took["sample"] == 9 and "decode" not in took
-
-
-def test_who_waits_for_the_next_token_gets_it_soon() -> None:
-    body = """
-async for piece in context.stream(stop=max_tokens(20)):
-    said.append(piece)
-"""
-    calls = finished(body, WITH, "It takes a very long while until it ends")[1]["decode"]
-    assert 3 <= calls <= 20  # of 1, 16 and 3 tokens, or of fewer where they take long
 
 
 @pytest.fixture
@@ -307,7 +298,7 @@ def passes_of_a_run_held_up(body: str, answer: str, at: int, until: threading.Ev
 
 
 def test_tokens_of_a_call_are_shown_while_it_draws_more(shown: threading.Event) -> None:
-    """The 14th token is drawn once the 8th is shown, though the 2nd to the 17th come by one call."""
+    """The 14th token is drawn once the 8th is shown, though all 20 come by one call."""
     body = """
 async for piece in context.stream(stop=max_tokens(20)):
     said.append(piece)
@@ -317,8 +308,22 @@ async for piece in context.stream(stop=max_tokens(20)):
     passes_of_a_run_held_up(body, "It takes a very long while until it ends", 14, shown)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_tokens_that_came_while_nobody_looked_are_one_piece(sampler: str) -> None:
+    body = f"""
+async for piece in context.stream({sampler}, max_tokens(20), together=True):
+    said.append(piece)
+    await asyncio.sleep(0.1)
+said = ["".join(said), len(said), len(context.tokens), (await context.next_dist(3)).ids]
+"""
+    answer = "It takes a very long while until it ends"
+    (told, _), (tells, _) = (finished(body, which, answer) for which in (WITH, WITHOUT))
+    assert told[0] == tells[0] and told[2:] == tells[2:]
+    assert told[1] < tells[1]
+
+
 def test_a_call_whose_tokens_nobody_wants_any_more_ends(shown: threading.Event) -> None:
-    """The third one would draw 103 tokens. After some 40 of them the program goes another way."""
+    """It would draw 120 tokens. After some 40 of them the program goes another way."""
     body = """
 async for piece in context.stream(stop=max_tokens(120)):
     said.append(piece)
@@ -332,21 +337,22 @@ shown.set()
 
 def test_the_next_call_is_made_before_tokens_are_given_and_what_nobody_takes_is_taken_back() -> None:
     body = """
-async for piece in context.stream(stop=max_tokens(12)):
+async for piece in context.stream():
     said.append(piece)
-    break
+    if len(said) == 32:
+        break
 context.truncate(len(context.tokens) - 1)
 said.append(await context.generate(stop=max_tokens(3)))
 said.append(len(context.tokens))
 """
-    answer = "It takes a very long while until it ends"
+    answer = "It takes a very long while " * 3
     drawn, took = finished(body, WITH, answer)
     assert drawn == finished(body, WITHOUT, answer)[0]
-    assert took["decode"] == 3  # of 1 token, of 11 ahead, of 3
+    assert took["decode"] == 3  # of 32 tokens, of 256 ahead, of 3
 
 
 def test_where_there_is_room_for_few_tokens_so_many_are_drawn_as_fit() -> None:
-    """Five pages of 4, of which the prompt takes 11 slots: the second call asks for 16 more, then for 8."""
+    """Five pages of 4, of which the prompt takes 11 slots: the first call asks for 16 more, then for 8."""
     body = """
 async for piece in context.stream():
     said.append(piece)
@@ -357,7 +363,7 @@ context.truncate(8)
     answer = "It takes a very long while until it ends"
     drawn, took = finished(body, WITH, answer, pages=5)
     assert drawn == finished(body, WITHOUT, answer, pages=5)[0]
-    assert 2 <= took["decode"] <= 9  # of 1 and 8 tokens, or of fewer where they take long
+    assert 1 <= took["decode"] <= 9  # of 8 tokens and 1, or of fewer where they take long
 
 
 def test_what_the_server_cannot_draw_is_drawn_by_the_program() -> None:

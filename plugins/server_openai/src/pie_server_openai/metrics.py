@@ -45,9 +45,11 @@ class Metrics:
                 case Text(index=index, tokens=tokens) if tokens:
                     if index not in latest:
                         self._first.labels(model).observe(now - started)
+                        between, apart_s = tokens - 1, 0.0
                     else:
-                        for _ in range(tokens):
-                            self._next.labels(model).observe((now - latest[index]) / tokens)
+                        between, apart_s = tokens, (now - latest[index]) / tokens
+                    for _ in range(between):
+                        self._next.labels(model).observe(apart_s)
                     latest[index] = now
                 case Finish(tokens=tokens):
                     self._generated.labels(model).inc(tokens)

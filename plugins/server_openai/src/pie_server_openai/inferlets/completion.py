@@ -138,7 +138,7 @@ async def draw_plainly(job, context, most, text):
         sampler = sampling(job["temperature"], top_k, job["top_p"], job["min_p"], text.seed)
     given, grammar = len(context.tokens), Grammar(*job["grammar"]) if job["grammar"] else None
     stop = any_of(max_tokens(most), ends_with(*job["stop"]))
-    async for piece in context.stream(sampler, stop, [grammar] if grammar is not None else []):
+    async for piece in context.stream(sampler, stop, [grammar] if grammar is not None else [], together=True):
         text.add(piece, len(context.tokens) - given)
     ended = len(context.tokens) - given < most or (grammar is not None and grammar.ended)
     return ended and not text.stopped
