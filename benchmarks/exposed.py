@@ -8,7 +8,7 @@ With `--device cuda` steps are the real ones of a random model on the Triton bac
 What the device does between two steps, such as taking plans or running passes of `forward`, counts as idle.
 
 "whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 128.
-"streamed": `Context.stream`, which shows tokens as they come, of 170 tokens.
+"streamed": `Context.stream`, which shows tokens as they come, of 170 tokens. "handed on": the same with `together`.
 "together": bursts of 32, then 64, as it asks for them in longer answers, so that all programs end and join at once, and
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for
 each program, so that others run while one joins.
@@ -64,7 +64,7 @@ APART = """
 STREAMED = """
     with model.create_context() as context:
         context.fill_tokens(prompt)
-        async for piece in context.stream(stop=max_tokens(steps)):
+        async for piece in context.stream(stop=max_tokens(steps), together=TOGETHER):
             answer.append(piece)
 """
 
@@ -90,6 +90,12 @@ class Arrival:
 
     def synchronize(self) -> None:
         time.sleep(max(0.0, self.at - time.perf_counter()))
+
+    def query(self) -> bool:
+        return self.at <= time.perf_counter()
+
+    def elapsed_time(self, later: Arrival) -> float:
+        return (later.at - self.at) * 1e3
 
 
 class WatchedSteps(StepsAhead):
@@ -198,7 +204,8 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
     """Entry point."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
-    LOOPS.update(together=TOGETHER, apart=APART, streamed=STREAMED)
+    LOOPS.update(together=TOGETHER, apart=APART)
+    LOOPS["streamed"], LOOPS["handed on"] = (STREAMED.replace("TOGETHER", which) for which in ("False", "True"))
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
         options = {"device": device, "threads": "1", "pages": "8192", "page_size": "16"}
         if device == "cpu":
@@ -223,6 +230,7 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
                 ("together", "together", LONG),
                 ("apart", "apart", 170),
                 ("streamed", "streamed", 170),
+                ("handed on", "handed on", 170),
             ):
                 generate = driven_by_inferlets(controller.application, runner.get_loop(), loop)
                 draw = random.Random(width)

@@ -38,16 +38,20 @@ class _Flight:
     courses: list[tuple[int, Course]]
     tokens: Tensor
     hidden: Tensor
-    arrived: Any  # a CUDA event; None where all is there at once
+    arrived: Any  # a CUDA event with its time; None where all is there at once
+
+    def is_there(self) -> bool:
+        """Whether the host knows that it has ended, without waiting."""
+        return self.arrived is not None and bool(self.arrived.query())
 
 
 class StepsAhead:
     """What a backend does of trait `decode` by itself (`pie_traits_decode.ahead.DecodesAhead`). Device thread.
 
-    `step` launches a step and takes the tokens of the one before, so that the device has the next one before the host
-    has looked. A decode that turns out to have ended then has run one token in vain, into a slot of its own. Where
-    plans have fixed shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every
-    `ticks` steps. What it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
+    `step` launches a step and takes the tokens of those before that have ended, so that the device has some
+    milliseconds of steps before the host has looked, and need not wait for a host that is held up (`Pace.ahead`). A
+    decode that turns out to have ended then has run some tokens in vain, into slots of its own. Where plans have fixed
+    shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every `ticks` steps. What it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
     """
 
     def __init__(self, backend: TorchBackend, ticks: int = TICKS, pace: Pace | None = None) -> None:
@@ -71,6 +75,7 @@ class StepsAhead:
         self._planned: dict[Course, int] = {}  # the rows of the plan
         self._ticks = 0  # left of it
         self._pace = pace or Pace()
+        self._latest: Any = None  # when the last step ended of which the host knows
         self._kept_waiting = False  # whether somebody that joins was, for the last step
 
     def takes(self, course: Course) -> bool:
@@ -88,6 +93,10 @@ class StepsAhead:
         self._coming.add(course)
         return True
 
+    def beside(self) -> None:
+        """A pass of programs that draw token by token is about to run, and they wait for it."""
+        self._pace.shared()
+
     @torch.inference_mode()
     def step(self, courses: Sequence[Course]) -> None:
         """One more step of each that is still to draw; tokens of the step before."""
@@ -98,7 +107,8 @@ class StepsAhead:
         going = [one for one in courses if one.left > self._on_way[one]]
         if going:
             self._launch(going)
-        while self._flights and (len(self._flights) > 1 or not going):
+        ahead = self._pace.ahead
+        while self._flights and (not going or len(self._flights) > ahead or self._flights[0].is_there()):
             self._land(self._flights.popleft())
 
     def _retire(self) -> None:
@@ -128,7 +138,9 @@ class StepsAhead:
         with torch.cuda.stream(self._aside):
             there.copy_(tokens, non_blocking=True)
             tokens.record_stream(self._aside)
-            return there, self._aside.record_event()
+            arrived: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            arrived.record()
+            return there, arrived
 
     def _with_plan(self, going: Sequence[Course]) -> Sequence[Course]:
         """Those that take part in the next step, which is planned then.
@@ -139,7 +151,11 @@ class StepsAhead:
         if self._ticks and len(old) == len(going):
             return going
         self._kept_waiting = bool(
-            self._ticks and old and self._flights and not self._kept_waiting and self._pace.too_late_to_plan()
+            self._ticks
+            and old
+            and self._flights
+            and not self._kept_waiting
+            and self._pace.too_late_to_plan(len(self._flights))
         )
         if self._kept_waiting:
             return old
@@ -194,7 +210,8 @@ class StepsAhead:
     def _land(self, flight: _Flight) -> None:
         if flight.arrived is not None:
             flight.arrived.synchronize()
-            self._pace.arrived()
+            before, self._latest = self._latest, flight.arrived
+            self._pace.arrived(None if before is None else before.elapsed_time(flight.arrived) / 1e3)
         tokens = flight.tokens.tolist()
         # the others were run in vain, or their inferlets are gone
         there = [(row, one) for row, one in flight.courses if not one.ended and self._rows.of(one) == row]

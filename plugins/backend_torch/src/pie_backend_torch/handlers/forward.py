@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from pie_backend_torch.step import Bools, Ints, Span, build_step
 from pie_backend_torch.token_passes import TokenPasses
 from pie_backend_torch.watching import WatchedPlan
 
+if TYPE_CHECKING:
+    from pie_backend_torch.ahead.steps import StepsAhead
+
 
 class ForwardHandler:
     """Reads Embeds, runs the model over the pool, writes hidden states to Embeds.
@@ -24,10 +28,13 @@ class ForwardHandler:
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
         attention = backend.decoder.kernels.attention
+        self._steps: StepsAhead | None = None  # if there are any
         self._token_passes = TokenPasses(backend, attention) if isinstance(attention, PlansSteps) else None
 
     def forward(self, batch: Sequence[Forward | ForwardWithAdapter]) -> None:
         if self._token_passes is not None and self._token_passes.takes(batch):
+            if self._steps is not None:
+                self._steps.beside()
             self._token_passes.run(batch)
         else:
             run_pass(self._backend, batch)
@@ -40,7 +47,8 @@ class ForwardHandler:
 
         decoder = self._backend.decoder
         wanted = decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps)
-        return StepsAhead(self._backend) if wanted else None
+        self._steps = StepsAhead(self._backend) if wanted else None
+        return self._steps
 
 
 @torch.inference_mode()
