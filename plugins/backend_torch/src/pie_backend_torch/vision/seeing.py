@@ -79,7 +79,9 @@ class TorchVision:
         family = self.open()
         for batch in _batches(looks):
             pixels = [self._on_device(look.prepared.pixels) for look in batch]
-            for look, features in zip(batch, family.features(pixels), strict=True):
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # who asks for float32 gets it
+                seen = family.features(pixels)
+            for look, features in zip(batch, seen, strict=True):
                 self._write_one(family, look, features)
 
     def _measure(self, width: int, height: int) -> Extent:
