@@ -24,17 +24,11 @@ class Graphs:
         return self._device.type == "cuda"
 
     def record(self, launch: Callable[[], object]) -> Callable[[], object]:
-        """Runs `launch` once, and returns what runs it again. Only where graphs are `possible`.
+        """What runs `launch`, which has been run before, as one launch; it is not run now. Where they are `possible`.
 
         Whatever it reads has to lie where it lies now whenever it is run again, and what it gives is to be written to
         tensors that were there before: what it allocates belongs to the graphs, and the next one writes over it.
         """
-        current = torch.cuda.current_stream()
-        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
-            launch()
-        current.wait_stream(aside)
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         graph: Any = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):

@@ -89,8 +89,7 @@ class _Pass:
         self._times += 1
         if self._times == _CAPTURED_AT and self._backend.graphs.possible:
             self._launch = self._backend.graphs.record(self._compute)
-        else:
-            self._launch()
+        self._launch()
 
     def _compute(self) -> None:
         backend = self._backend

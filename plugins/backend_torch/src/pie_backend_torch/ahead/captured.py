@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.drawing import How
+from pie_backend_torch.ahead.pace import MOST_AHEAD
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.graphs import Graphs
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
 
 OWN = 8  # arrays of a pass before those of its attention
-TURNS = 8  # runs of a captured pass that what they gave is kept of
+TURNS = 2 * MOST_AHEAD  # runs of a captured pass that what they gave is kept of: more than are on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Pass:
         before = self._ids.clone()
         tokens, hidden = self._compute()
         self._kept = tokens.new_zeros(TURNS, *tokens.shape), hidden.new_zeros(TURNS, *hidden.shape)
+        self._compute()  # so that nothing is loaded while it is recorded
         self._replay = graphs.record(self._compute)
         self._state.zero_()
         self._ids.copy_(before)
