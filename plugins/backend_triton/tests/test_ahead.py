@@ -6,6 +6,7 @@ again in float64, a token at a time, without pages, rows, plans or batches: the 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -205,6 +206,36 @@ def test_decodes_that_come_and_go_draw_what_they_draw_alone_and_write_their_slot
         here.step(going)
     assert sum(run.ended for run in seen) > 4
     for run in seen:
+        here.check(run)
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="a pass that was captured does not come by here again")
+@pytest.mark.parametrize("pace", [None, far])
+def test_when_a_step_fails_nobody_loses_a_token(pace: Any) -> None:
+    """All are stepped again, one after the other, as a device thread does to find out whose fault it is."""
+    here = Here(ticks=4, seed=1, pace=pace and pace())
+    runs = [here.come(here.random.randrange(1, 21), 14, **how) for how in HOW]
+    hidden, calls = here.decoder.hidden, itertools.count()
+
+    def failing(*arguments: Any) -> torch.Tensor:
+        if next(calls) in (0, 5, 6, 11):
+            raise RuntimeError("no memory")
+        return hidden(*arguments)
+
+    here.decoder.hidden = failing  # type: ignore[method-assign]
+    failures = 0
+    while going := [run for run in runs if not run.ended]:
+        assert all(here.steps.takes(run) for run in going)
+        try:
+            here.step(going)
+        except RuntimeError:
+            failures += 1
+            for run in going:
+                assert here.steps.takes(run)
+                with contextlib.suppress(RuntimeError):
+                    here.step([run])
+    assert failures >= 3
+    for run in runs:
         here.check(run)
 
 

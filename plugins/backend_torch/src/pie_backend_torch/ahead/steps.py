@@ -51,7 +51,8 @@ class StepsAhead:
     `step` launches a step and takes the tokens of those before that have ended, so that the device has some
     milliseconds of steps before the host has looked, and need not wait for a host that is held up (`Pace.ahead`). A
     decode that turns out to have ended then has run some tokens in vain, into slots of its own. Where plans have fixed
-    shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every `ticks` steps. What it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
+    shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every `ticks` steps. What
+    it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
     """
 
     def __init__(self, backend: TorchBackend, ticks: int = TICKS, pace: Pace | None = None) -> None:
@@ -99,7 +100,20 @@ class StepsAhead:
 
     @torch.inference_mode()
     def step(self, courses: Sequence[Course]) -> None:
-        """One more step of each that is still to draw; tokens of the step before."""
+        """One more step of each that is still to draw; tokens of those before that have ended.
+
+        If it fails, no course has lost anything: all of them, or some, can be stepped again.
+        """
+        try:
+            self._step(courses)
+        except BaseException:
+            self._start_anew()
+            raise
+
+    def _step(self, courses: Sequence[Course]) -> None:
+        here = set(courses)
+        if any(some and one not in here and not one.ended for one, some in self._on_way.items()):
+            self._land_all()  # it may come back
         self._rows.keep(courses)
         self._coming.intersection_update(courses)
         self._retire()
@@ -107,9 +121,18 @@ class StepsAhead:
         going = [one for one in courses if one.left > self._on_way[one]]
         if going:
             self._launch(going)
-        ahead = self._pace.ahead
-        while self._flights and (not going or len(self._flights) > ahead or self._flights[0].is_there()):
+        ahead, waits = self._pace.ahead, not going
+        while self._flights and (waits or len(self._flights) > ahead or self._flights[0].is_there()):
             self._land(self._flights.popleft())
+            waits = False
+
+    def _start_anew(self) -> None:
+        """Take what was launched, and have nobody in a row, or half in one: all are planned as if they just came."""
+        self._land_all()
+        self._rows.keep([])
+        self._coming.clear()
+        self._planned.clear()
+        self._ticks = 0
 
     def _retire(self) -> None:
         """What has ended and is still part of the plan writes nowhere any more: its pages may be another's soon."""
@@ -206,6 +229,10 @@ class StepsAhead:
                 known.capture(self._graphs)
         known.begin()
         return known
+
+    def _land_all(self) -> None:
+        while self._flights:
+            self._land(self._flights.popleft())
 
     def _land(self, flight: _Flight) -> None:
         if flight.arrived is not None:
