@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 from pie_backend_torch import plugin as torch_plugin
+from pie_backend_torch.ahead.steps import StepsAhead
 from pie_backend_torch.building import TorchBackend, run_pass
+from pie_backend_torch.handlers.forward import ForwardHandler
 from pie_backend_torch.kernels import PlansSteps
 from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.token_passes import MOST_CALLS, TokenPasses
@@ -135,6 +137,20 @@ def test_calls_of_one_token_say_what_torch_says_of_each(path: Callable[[str], Pa
             ((place, at),) = one.slots
             slot = one.okv[place].index * SIZE + at
             assert world.ours.pool.positions[slot] == one.positions[0]
+
+
+def test_steps_are_not_run_far_ahead_of_calls_of_one_token(
+    path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, told = World(path("llama"), seed=3), []
+    monkeypatch.setattr(StepsAhead, "beside", lambda _: told.append("beside"))
+    monkeypatch.setattr(TokenPasses, "run", lambda _, batch: told.append(len(batch)))
+    handler = ForwardHandler(world.ours)
+    handler.open_steps()
+    handler.forward([Program(world, [], 0).next(0, 1)])
+    handler.forward([world.command([], [world.embed(0), world.embed(1)], world.taken(1), [])])
+    handler.forward([world.command([], [world.embed(0)], world.taken(1), [], mask=Mask(1, 1, b"\1"))])
+    assert told == ["beside", 1, "beside"]
 
 
 def test_other_calls_are_for_a_pass_of_their_own(path: Callable[[str], Path]) -> None:

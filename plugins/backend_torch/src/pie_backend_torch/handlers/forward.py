@@ -32,9 +32,9 @@ class ForwardHandler:
         self._token_passes = TokenPasses(backend, attention) if isinstance(attention, PlansSteps) else None
 
     def forward(self, batch: Sequence[Forward | ForwardWithAdapter]) -> None:
+        if self._steps is not None and any(len(one.iemb) == 1 for one in batch):
+            self._steps.beside()
         if self._token_passes is not None and self._token_passes.takes(batch):
-            if self._steps is not None:
-                self._steps.beside()
             self._token_passes.run(batch)
         else:
             run_pass(self._backend, batch)
