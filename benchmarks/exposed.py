@@ -7,7 +7,7 @@ of Llama 3.2 1B (32 heads, 8 key heads, 132 processors). Passes of `forward` tak
 With `--device cuda` steps are the real ones of a random model on the Triton backend, between two events of CUDA each.
 What the device does between two steps, such as taking plans or running passes of `forward`, counts as idle.
 
-"whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 128.
+"whole": one decode for all tokens, as `Context.generate` asks for it where `max_tokens` leaves no more than 256.
 "streamed": `Context.stream`, which shows tokens as they come, of 170 tokens. "handed on": the same with `together`.
 "together": bursts of 32, then 64, as it asks for them in longer answers, so that all programs end and join at once, and
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for

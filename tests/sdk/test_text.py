@@ -84,7 +84,8 @@ def test_a_leading_space_that_a_tokenizer_drops_at_the_start_is_kept_in_the_midd
     assert [decoder.add(i) for i in range(3)] == words
 
 
-def test_only_a_short_tail_is_decoded_again():
+@pytest.mark.parametrize("together", [1, 7, 100])
+def test_only_a_short_tail_is_decoded_again(together):
     longest = 0
 
     def detokenize(ids):
@@ -93,9 +94,8 @@ def test_only_a_short_tail_is_decoded_again():
         return "x" * len(ids)
 
     decoder = TextDecoder(detokenize)
-    for token in range(1000):
-        decoder.add(token)
-    assert longest <= 17
+    shown = "".join(decoder.add(*range(at, at + together)) for at in range(0, 700, together))
+    assert longest <= 16 + together and shown == "x" * 700
 
 
 @pytest.mark.parametrize(

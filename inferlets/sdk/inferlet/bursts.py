@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROWS = 64  # tokens drawn by one call where each has a row of a mask
 SMALL = 8  # tokens that one waits for until they are shown all at once
 _SHORTEST_PAUSE_S = 1e-3  # before one looks at a call for the first time; then twice as long each time
+_LONGEST_FIRST_PAUSE_S = 1e-2  # as long as an answer has no token
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ class Bursts:
         longest, displaced = self._plan.burst.shown_s, self._ahead.drawing is not self
         if longest is None or call.most == 1 or displaced:
             return True
+        if self._last is None and not self._early:
+            longest = min(longest, _LONGEST_FIRST_PAUSE_S)
         try:
             await asyncio.wait_for(_done(call.drawn), self._pause_s)
         except TimeoutError:

@@ -146,7 +146,8 @@ class Context:
         drafter: guesses tokens that one pass judges (`prompt_lookup`); the text is the same, in pieces of what came by
             one pass. Not with constraints.
         together: a piece is all that is there by now, for who only hands the text on: as many tokens as came while
-            nobody looked, and so not the same ones each time. It costs the server a fraction where tokens come fast.
+            nobody looked, and so not the same ones each time. It costs the server a fraction where tokens come fast. It
+            is for answers that only the model or `max_tokens` ends; in others a piece is what each token completes.
         """
         async for piece in generating.pieces(self, self._ahead, sampler, stop, constraints, drafter, SOON, together):
             yield piece

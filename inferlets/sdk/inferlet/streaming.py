@@ -33,9 +33,10 @@ class TextDecoder:
         if len(text) <= len(self._text):
             return ""
         piece = text[len(self._text) :]
-        if whole > LONGEST:  # what the last piece came of is enough to tell how the next one begins
-            del tail[: self._shown]
-            whole -= self._shown
+        if whole > LONGEST:  # what the last piece came of is enough to tell how the next one begins, or its end
+            gone = max(self._shown, whole - LONGEST)
+            del tail[:gone]
+            whole -= gone
             text = self._detokenize(tail[:whole])
         self._shown, self._text = whole, text
         return piece
