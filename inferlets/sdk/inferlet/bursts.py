@@ -26,16 +26,15 @@ if TYPE_CHECKING:
 ROWS = 64  # tokens drawn by one call where each has a row of a mask
 SMALL = 8  # tokens that one waits for until they are shown all at once
 _SHORTEST_PAUSE_S = 1e-3  # before one looks at a call for the first time; then twice as long each time
-_LONGEST_FIRST_PAUSE_S = 1e-2  # as long as an answer has no token
 
 
 @dataclass(frozen=True)
 class Burst:
     """How many tokens are drawn by one call: first so many, then `growth` times as many each time, up to `most`.
 
-    whole: but all that an answer may still have, if that is no more: pages for so many are no waste. within_s: no more
-    than come in so many seconds. shown_s: for who shows tokens as they come: after how many seconds at the latest those
-    are given that a call has drawn by then.
+    whole: but all that an answer may still have, if that is no more: pages for so many are no waste. within_s: else no
+    more than come in so many seconds. shown_s: for who shows tokens as they come, the first before all: after how many
+    seconds at the latest those are given that a call has drawn by then.
     """
 
     first: int
@@ -114,7 +113,10 @@ class Bursts:
         self._ahead.settle(len(drawn) - (first is None))
         self.left.extend(drawn[early:])
         self._last = drawn[-1]
-        took_s = monotonic() - call.since if waited else 0.0  # one that came before may have been quick
+        counts = (
+            waited and first is not None
+        )  # one that came before may have been quick, the first waits for the prompt
+        took_s = monotonic() - call.since if counts else 0.0
         self._size = min(self._plan.burst.after(call.most, took_s), self._most)
         if len(drawn) == call.most and self._last not in context.model.eos_tokens:
             self._call_ahead(context, answer)
@@ -124,8 +126,6 @@ class Bursts:
         longest, displaced = self._plan.burst.shown_s, self._ahead.drawing is not self
         if longest is None or call.most == 1 or displaced:
             return True
-        if self._last is None and not self._early:
-            longest = min(longest, _LONGEST_FIRST_PAUSE_S)
         try:
             await asyncio.wait_for(_done(call.drawn), self._pause_s)
         except TimeoutError:
@@ -168,12 +168,13 @@ class Bursts:
 
     def _wanted(self, context: Context, answer: Sequence[int]) -> int:
         """How many tokens a call is to draw behind those that are left."""
-        bounds, most = self._plan.bounds, self._size
+        bounds, burst, most = self._plan.bounds, self._plan.burst, self._size
+        alone = burst.shown_s is not None and self._last is None  # nothing is awaited as much as the first token
         if bounds is None:
             most = 1
         elif bounds.most is not None:
             left = bounds.most - len(answer) - len(self.left)
-            most = left if left <= min(self._plan.burst.whole, self._most) else min(most, left)
+            most = left if left <= min(burst.whole, self._most) and not alone else min(most, left)
         return min(most, context.model.max_position - len(context.tokens) - len(self.left))
 
     def _settings(self, model: Model, answer: Sequence[int]) -> dict[str, object]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 WHOLE = Burst(32, 256, whole=256)  # tokens drawn by one call for who waits for the whole text
-SOON = Burst(32, 256, growth=8, whole=256, within_s=0.5, shown_s=0.05)  # for who waits for the next token
+SOON = Burst(1, 256, growth=64, whole=256, within_s=0.5, shown_s=0.05)  # for who waits for the next token
 
 
 def pieces(

@@ -273,6 +273,14 @@ def test_a_condition_that_only_the_program_knows_takes_one_draw_and_one_pass_a_t
     assert took["passes"] == takes["passes"] and took["sample"] == 9 and "decode" not in took
 
 
+def test_the_first_token_of_a_stream_is_waited_for_alone() -> None:
+    body = """
+async for piece in context.stream(stop=max_tokens(20)):
+    said.append(piece)
+"""
+    assert finished(body, WITH, "It takes a very long while until it ends")[1]["decode"] == 2  # of 1 and 19 tokens
+
+
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """What a program finds under this name, and says to the test by it."""
@@ -298,7 +306,7 @@ def passes_of_a_run_held_up(body: str, answer: str, at: int, until: threading.Ev
 
 
 def test_tokens_of_a_call_are_shown_while_it_draws_more(shown: threading.Event) -> None:
-    """The 14th token is drawn once the 8th is shown, though all 20 come by one call."""
+    """The 14th token is drawn once the 8th is shown, though the 2nd to the 20th come by one call."""
     body = """
 async for piece in context.stream(stop=max_tokens(20)):
     said.append(piece)
@@ -323,7 +331,7 @@ said = ["".join(said), len(said), len(context.tokens), (await context.next_dist(
 
 
 def test_a_call_whose_tokens_nobody_wants_any_more_ends(shown: threading.Event) -> None:
-    """It would draw 120 tokens. After 30 of them the program goes another way."""
+    """The second one would draw 119 tokens. After 30 of them the program goes another way."""
     body = """
 async for piece in context.stream(stop=max_tokens(120)):
     said.append(piece)
@@ -337,10 +345,9 @@ shown.set()
 
 def test_the_next_call_is_made_before_tokens_are_given_and_what_nobody_takes_is_taken_back() -> None:
     body = """
-async for piece in context.stream():
+async for piece in context.stream(stop=max_tokens(12)):
     said.append(piece)
-    if len(said) == 32:
-        break
+    break
 context.truncate(len(context.tokens) - 1)
 said.append(await context.generate(stop=max_tokens(3)))
 said.append(len(context.tokens))
@@ -348,11 +355,11 @@ said.append(len(context.tokens))
     answer = "It takes a very long while " * 3
     drawn, took = finished(body, WITH, answer)
     assert drawn == finished(body, WITHOUT, answer)[0]
-    assert took["decode"] == 3  # of 32 tokens, of 256 ahead, of 3
+    assert took["decode"] == 3  # of 1 token, of 11 ahead, of 3
 
 
 def test_where_there_is_room_for_few_tokens_so_many_are_drawn_as_fit() -> None:
-    """Five pages of 4, of which the prompt takes 11 slots: the first call asks for 16 more, then for 8."""
+    """Five pages of 4, of which the prompt takes 11 slots: the second call asks for 64 more, then for 32, 16, 8."""
     body = """
 async for piece in context.stream():
     said.append(piece)
@@ -363,7 +370,7 @@ context.truncate(8)
     answer = "It takes a very long while until it ends"
     drawn, took = finished(body, WITH, answer, pages=5)
     assert drawn == finished(body, WITHOUT, answer, pages=5)[0]
-    assert took["decode"] == 2  # of 8 tokens and of 1
+    assert took["decode"] == 2  # of 1 and 8 tokens
 
 
 def test_what_the_server_cannot_draw_is_drawn_by_the_program() -> None:
