@@ -113,10 +113,8 @@ class Bursts:
         self._ahead.settle(len(drawn) - (first is None))
         self.left.extend(drawn[early:])
         self._last = drawn[-1]
-        counts = (
-            waited and first is not None
-        )  # one that came before may have been quick, the first waits for the prompt
-        took_s = monotonic() - call.since if counts else 0.0
+        # a call that was done before may have been quick, and the first one has waited for the prompt
+        took_s = monotonic() - call.since if waited and first is not None else 0.0
         self._size = min(self._plan.burst.after(call.most, took_s), self._most)
         if len(drawn) == call.most and self._last not in context.model.eos_tokens:
             self._call_ahead(context, answer)

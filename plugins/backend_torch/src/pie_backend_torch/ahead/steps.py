@@ -77,6 +77,7 @@ class StepsAhead:
         self._ticks = 0  # left of it
         self._pace = pace or Pace()
         self._latest: Any = None  # when the last step ended of which the host knows
+        self._one_by_one = 0  # steps to come in which those of a step that failed may be stepped each by itself
         self._kept_waiting = False  # whether somebody that joins was, for the last step
 
     def takes(self, course: Course) -> bool:
@@ -108,12 +109,13 @@ class StepsAhead:
             self._step(courses)
         except BaseException:
             self._start_anew()
+            self._one_by_one = max(self._one_by_one, len(courses))
             raise
+        if self._one_by_one and courses:
+            self._land_all()  # of those that are not among the next, too, and come back
+            self._one_by_one -= 1
 
     def _step(self, courses: Sequence[Course]) -> None:
-        here = set(courses)
-        if any(some and one not in here and not one.ended for one, some in self._on_way.items()):
-            self._land_all()  # it may come back
         self._rows.keep(courses)
         self._coming.intersection_update(courses)
         self._retire()
