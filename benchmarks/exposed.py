@@ -25,6 +25,7 @@ import random
 import statistics
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,7 +99,7 @@ class Arrival:
         return (later.at - self.at) * 1e3
 
 
-class WatchedSteps(StepsAhead):
+class WatchedSteps(StepsAhead, ABC):
     """Notes how long the host takes to plan."""
 
     def __init__(self, backend: Any) -> None:
@@ -114,9 +115,9 @@ class WatchedSteps(StepsAhead):
         """Forget what was noted."""
         self.plans_s.clear()
 
+    @abstractmethod
     def steps_s(self) -> list[tuple[float, float]]:
         """When each step began and ended on the device."""
-        raise NotImplementedError
 
 
 class ClockedSteps(WatchedSteps):
