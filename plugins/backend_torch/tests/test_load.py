@@ -25,6 +25,16 @@ from pie_core.resource import Embed, KvPage
 from .conftest import COMMON, DEVICE, ON_CPU, VOCAB, byte_tokenizer
 
 WEIGHTS = "model.safetensors"
+HUGE = """
+import sys
+from pathlib import Path
+from pie_backend_torch.options import TorchOptions
+from pie_backend_torch.plugin import load
+from pie_core.model import ModelSpec
+load(ModelSpec("tiny", Path(sys.argv[1])), TorchOptions(device="cpu"), lambda *_: None)
+import torch
+assert torch.empty(1 << 20).data_ptr() % 4096 == 0
+"""
 
 
 def try_load(path: Path, **options: Any) -> Any:
@@ -297,6 +307,12 @@ def test_the_plugin_registers_without_importing_torch() -> None:
     assert [spec.trait for spec in pie_handlers()] == [
         f"{name}>=1,<2" for name in ("allocate", "forward", "input_text", "tokenize", "output_text")
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has them")
+def test_large_tensors_are_laid_out_in_huge_pages(make: Any) -> None:
+    """Torch asks for them for memory that begins with a page; otherwise malloc's own words come first."""
+    subprocess.run([sys.executable, "-c", HUGE, str(make("llama"))], check=True)
 
 
 def test_every_error_is_one_of_pies(tmp_path: Path) -> None:

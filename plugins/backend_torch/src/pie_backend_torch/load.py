@@ -24,6 +24,7 @@ from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_attention_by_shape, choose_device, choose_dtype
 from pie_backend_torch.flash.choice import choose_attention
 from pie_backend_torch.flash.selfcheck import Asked
+from pie_backend_torch.huge_pages import use_huge_pages
 from pie_backend_torch.kernels import Attention, Kernels, Recipe
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
 from pie_backend_torch.lean_config import LeanConfig
@@ -53,6 +54,7 @@ def load_backend(
     name = recipe.name
     check_options(options, name)
     choose_kernels_by_shape()
+    use_huge_pages()
     started = time.perf_counter()
     progress("checkpoint", None)
     checkpoint = open_checkpoint(spec.path)
