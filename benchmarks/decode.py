@@ -20,7 +20,6 @@ All sides run interleaved in one process on one random checkpoint, greedily, wit
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import random
@@ -48,6 +47,7 @@ from pie_core import UNFINISHED, Command, Embed, KvPage
 from pie_core.application.application import Application
 from pie_core.application.events import Ended
 from pie_core.application.program import Program
+from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
 from pie_core.controller import Controller, Settings
 from pie_core.loaded import LoadedModel
 
@@ -220,6 +220,7 @@ def measure(generate: Generate, prompts: Prompts) -> Sample:
 @click.option("--only", default="", help="Sides that are measured, parted by semicolons; 'own loop' among them.")
 def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds: int, backend: str, only: str) -> None:
     """Entry point."""
+    keep_freed_memory()  # this and what is spared below, as `pie-core serve` does
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(threads)
@@ -246,8 +247,7 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         except Exception:  # it differs from version to version; the others are measured all the same
             traceback.print_exc()
         sides = {name: generate for name, generate in sides.items() if not only or name in only.split(";")}
-        gc.collect()
-        gc.freeze()  # as `pie-core serve` does
+        spare_what_is_loaded()
         facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads, "backend": backend} | machine(
             device
         )

@@ -45,6 +45,7 @@ from pie_backend_triton.tiles import Cutting
 from pie_traits_decode.steps import Decode
 from report import emit, machine
 
+from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
 from pie_core.controller import Controller, Settings
 
 LAUNCH_S = 5e-3  # of a pass of `forward`
@@ -203,6 +204,7 @@ class Nothing:
 @click.option("--shape", default="1b", help="Of the random model on a GPU.")
 def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> None:
     """Entry point."""
+    keep_freed_memory()  # this and what is spared below, as `pie-core serve` does
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
     LOOPS.update(together=TOGETHER, apart=APART)
@@ -221,8 +223,7 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
         if device == "cpu":
             backend.decoder = Nothing(backend.info.vocab_size)
             backend.embeds = torch.zeros(16384, Nothing.hidden_size)
-        gc.collect()
-        gc.freeze()  # as `pie-core serve` does
+        spare_what_is_loaded()
         facts = {"device": device} | ({} if device == "cpu" else {"shape": shape}) | machine(device)
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
             decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)

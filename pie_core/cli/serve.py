@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import click
 from pie_core.cli.command import ServingCommand
 from pie_core.cli.keys import open_keyring
 from pie_core.cli.options import KEYS, core_options, quota_options, settings
+from pie_core.cli.process import allow_many_connections, keep_freed_memory, spare_what_is_loaded
 from pie_core.cli.setting import SettingArgument, setting
 from pie_core.server.address import DEFAULT_HOST, DEFAULT_PORT, check_anonymous, check_trust, listen
 
@@ -65,20 +64,9 @@ def serve(
 
         def announce(url: str, name: str) -> None:
             progress.done()
-            _spare_what_is_loaded()
+            spare_what_is_loaded()
             click.echo(f"pie-core serves {name} at {url}")
 
-        _allow_many_connections()
+        allow_many_connections()
+        keep_freed_memory()
         asyncio.run(serve_until_stopped(chosen, listener, progress, announce, drain, Access(keyring)))
-
-
-def _allow_many_connections() -> None:
-    """Each takes a file descriptor, and many systems start a process with 1024 of those it may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _spare_what_is_loaded() -> None:
-    """Keep the collection of garbage from walking through models and libraries (0.1 s) while all programs wait."""
-    gc.collect()
-    gc.freeze()

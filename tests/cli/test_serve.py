@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import socket
 
@@ -10,6 +11,26 @@ import pytest
 
 from pie_core.client import SyncClient
 from pie_core.errors import ProtocolError, ResourceError, TerminatedError
+
+AGAIN = """
+import resource, threading
+
+def allocate(kept, faults):  # blocks that stay, so that those that go lie at every place of a thread's heap of 64 MiB
+    for _ in range(16):
+        kept.extend(bytearray(100_000) for _ in range(60))
+        bytearray(8 << 20)
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        for _ in range(5):
+            bytearray(8 << 20)
+        faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+async def main():
+    faults = []
+    thread = threading.Thread(target=allocate, args=([], faults))
+    thread.start()
+    thread.join()
+    print(max(faults))
+"""
 
 
 def test_a_served_program_runs_like_a_local_one(pie_core, programs):
@@ -178,6 +199,14 @@ def test_collecting_garbage_does_not_walk_through_what_is_loaded(pie_core, tmp_p
     with pie_core.serve("--native") as (_, url):
         done = pie_core.run("run", "--server", url, tmp_path / "frozen.py")
     assert int(done.stdout) > 10_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back at once")
+def test_a_thread_gets_memory_that_it_has_freed_without_page_faults(pie_core, tmp_path):
+    (tmp_path / "again.py").write_text(AGAIN)
+    with pie_core.serve("--native") as (_, url):
+        done = pie_core.run("run", "--server", url, tmp_path / "again.py")
+    assert int(done.stdout) < 2048  # one block has as many pages
 
 
 def test_ps_without_a_server_says_how_to_start_one(pie_core):
