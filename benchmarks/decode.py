@@ -15,6 +15,8 @@ How much of it the device is idle, and why, is for `exposed.py`.
 
 All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
 (TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
+Ratios are medians over the rounds of neighbours in time, in a random order. `least_` are differences of the least long
+and the least short run: what others do on the machine only ever adds.
 """
 
 from __future__ import annotations
@@ -94,11 +96,28 @@ LOOPS = {
 
 
 @dataclass
-class Sample:
-    """One long run minus one short run."""
+class Run:
+    """One run, in seconds."""
 
     wall_s: float
     cpu_s: float
+
+
+@dataclass
+class Sample:
+    """A short and a long run of one side, one after the other."""
+
+    short: Run
+    long: Run
+
+    def took(self, clock: str) -> float:
+        """What LONG - SHORT more tokens for every prompt took. clock: a field of `Run`."""
+        return float(getattr(self.long, clock) - getattr(self.short, clock))
+
+
+def least(taken: list[Sample], clock: str) -> float:
+    """What they take if nothing else disturbs: the quickest of all long runs less that of all short ones."""
+    return float(min(getattr(s.long, clock) for s in taken) - min(getattr(s.short, clock) for s in taken))
 
 
 def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Generate:
@@ -200,13 +219,13 @@ def driven_by_inferlets(application: Application, loop: asyncio.AbstractEventLoo
 
 
 def measure(generate: Generate, prompts: Prompts) -> Sample:
-    """Seconds that LONG - SHORT more tokens for every prompt take."""
-    times = []
+    """Both runs of a side."""
+    runs = []
     for steps in (SHORT, LONG):
         wall, cpu = time.perf_counter(), time.process_time()
         generate(prompts, steps)
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    return Sample(times[1][0] - times[0][0], times[1][1] - times[0][1])
+        runs.append(Run(time.perf_counter() - wall, time.process_time() - cpu))
+    return Sample(*runs)
 
 
 @click.command(help=__doc__)
@@ -263,11 +282,12 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
     answers = {name: generate(prompts, LONG) for name, generate in sides.items()}  # captures what there is to capture
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for _ in range(rounds):
-        for name, generate in sides.items():
-            samples[name].append(measure(generate, prompts))
+        for name in draw.sample(list(sides), len(sides)):
+            samples[name].append(measure(sides[name], prompts))
     tokens = LONG - SHORT
+    own = samples["own loop"]
     for name, taken in samples.items():
-        wall = statistics.median(sample.wall_s for sample in taken)
+        wall = statistics.median(sample.took("wall_s") for sample in taken)
         emit(
             {
                 "benchmark": "decode",
@@ -275,12 +295,15 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
                 "width": width,
                 "tokens_per_s": round(tokens * width / wall, 1),
                 "tpot_ms": round(wall / tokens * 1e3, 3),
-                "cpu_ms_per_token": round(statistics.median(s.cpu_s for s in taken) / tokens / width * 1e3, 3),
+                "cpu_ms_per_token": round(statistics.median(s.took("cpu_s") for s in taken) / tokens / width * 1e3, 3),
                 "to_transformers": _ratio(taken, samples.get("transformers"), "wall_s"),
-                "to_own_loop": _ratio(taken, samples["own loop"], "wall_s"),
+                "least_tpot_ms": round(least(taken, "wall_s") / tokens * 1e3, 3),
+                "to_own_loop": _ratio(taken, own, "wall_s"),
+                "least_to_own_loop": round(least(taken, "wall_s") / least(own, "wall_s"), 3),
                 "to_steps_alone": _ratio(taken, samples.get("steps alone"), "wall_s"),
                 "cpu_to_transformers": _ratio(taken, samples.get("transformers"), "cpu_s"),
-                "cpu_to_own_loop": _ratio(taken, samples["own loop"], "cpu_s"),
+                "cpu_to_own_loop": _ratio(taken, own, "cpu_s"),
+                "least_cpu_to_own_loop": round(least(taken, "cpu_s") / least(own, "cpu_s"), 3),
                 "same_tokens": answers[name] == answers["own loop"],
                 "rounds": rounds,
             }
@@ -292,7 +315,7 @@ def _ratio(ours: list[Sample], theirs: list[Sample] | None, of: str) -> float | 
     """Median over the rounds, each round's two sides being neighbours in time. None: the other was not measured."""
     if theirs is None:
         return None
-    return round(statistics.median(getattr(a, of) / getattr(b, of) for a, b in zip(ours, theirs, strict=True)), 3)
+    return round(statistics.median(a.took(of) / b.took(of) for a, b in zip(ours, theirs, strict=True)), 3)
 
 
 if __name__ == "__main__":
