@@ -10,12 +10,13 @@ import contextlib
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from inferlet.adjusting import Adjustment
 from inferlet.dist import Dist
 from inferlet.draws import Draws
 from pie_backend_torch.ahead.pace import Pace
@@ -49,7 +50,7 @@ class Looks(TileAttention):
 class Mean:
     """A decoder: what follows depends on the mean of all that a token sees, of their codes and where they stand."""
 
-    max_position, hidden_size, device = 1000, WIDTH, DEVICE
+    max_position, vocab_size, hidden_size, device = 1000, VOCAB, WIDTH, DEVICE
 
     def __init__(self) -> None:
         self.widest = 0  # rows of a pass
@@ -79,11 +80,20 @@ def placed(codes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return codes * torch.cos(positions * 0.7)[:, None].to(codes.dtype)
 
 
+class AtOnce:
+    """For graphs, where there is no GPU: what was recorded is computed again."""
+
+    possible = True
+
+    def record(self, compute: Callable[[], object]) -> Callable[[], object]:
+        return compute
+
+
 class Here:
     """A backend, whose decodes come with a context that is written by hand."""
 
-    def __init__(self, ticks: int, seed: int = 0, pace: Pace | None = None) -> None:
-        self.decoder, self.places, self.graphs = Mean(), None, Graphs(DEVICE)
+    def __init__(self, ticks: int, seed: int = 0, pace: Pace | None = None, graphs: Any = None) -> None:
+        self.decoder, self.places, self.graphs = Mean(), None, graphs or Graphs(DEVICE)
         self.pool = KvPool([LayerShape(1, WIDTH, WIDTH)], PAGES, SIZE, torch.float32, DEVICE)
         self.pool.values[0].fill_(float("nan"))
         self.embeds = torch.zeros(PAGES, WIDTH, device=DEVICE)
@@ -154,6 +164,8 @@ class Here:
             mean = placed(self.decoder.codes[seen], torch.arange(len(seen))).mean(0)
             probs, ids = (mean @ self.decoder.head).softmax(0).sort(descending=True)
             dist, number = Dist(ids.tolist(), probs.tolist()), command.draw + len(drawn) - 1
+            bias = dict(zip(command.biased, command.bias, strict=True))
+            dist = Adjustment(bias, command.presence, command.frequency, command.seen)(dist, drawn[1:])
             how = (command.temperature, command.top_k, command.top_p, command.min_p)
             drawn.append(dist.sample(*how, Draws(command.seed, number)))
         return drawn[1:]
@@ -163,7 +175,17 @@ class Here:
         assert run.tokens == (alone if run.ended else alone[: len(run.tokens)])
 
 
-HOW = ({}, {"temperature": 0.8, "top_k": 9, "min_p": 0.05, "seed": (1 << 64) - 3, "draw": 5}, {"stop": [3, 7, 11, 19]})
+RANDOM = {"temperature": 0.8, "top_k": 9, "min_p": 0.05, "seed": (1 << 64) - 3, "draw": 5}
+BIASED = {"biased": [2, 21, 5], "bias": [1.5, -400.0, 0.3]}
+PENALTIES = {"presence": 0.7, "frequency": 0.9, "seen": [1, 1, 4, 20]}
+HOW: tuple[dict[str, Any], ...] = (
+    {},
+    RANDOM,
+    {"stop": [3, 7, 11, 19]},
+    PENALTIES,
+    {**RANDOM, **BIASED, "top_p": 0.9},
+    {**RANDOM, **BIASED, **PENALTIES},
+)
 
 
 def late() -> Pace:
@@ -182,9 +204,15 @@ def far() -> Pace:
     return pace
 
 
-@pytest.mark.parametrize(("ticks", "pace"), [(3, None), (4, late), (5, far)])
-def test_decodes_that_come_and_go_draw_what_they_draw_alone_and_write_their_slots_alone(ticks: int, pace: Any) -> None:
-    here = Here(ticks, seed=ticks, pace=pace and pace())
+@pytest.mark.parametrize(
+    ("ticks", "pace", "graphs"), [(3, None, None), (4, late, None), (5, far, None), (6, far, AtOnce)]
+)
+def test_decodes_that_come_and_go_draw_what_they_draw_alone_and_write_their_slots_alone(
+    ticks: int, pace: Any, graphs: Any
+) -> None:
+    if DEVICE.type == "cuda":
+        graphs = None  # true ones
+    here = Here(ticks, seed=ticks, pace=pace and pace(), graphs=graphs and graphs())
     going: list[Run] = []
     seen: list[Run] = []
     prefix = [here.random.randrange(VOCAB) for _ in range(3 * SIZE)]
@@ -218,7 +246,7 @@ def test_when_a_step_fails_nobody_loses_a_token(pace: Any) -> None:
     hidden, calls = here.decoder.hidden, itertools.count()
 
     def failing(*arguments: Any) -> torch.Tensor:
-        if next(calls) in (0, 5, 6, 11):
+        if next(calls) in (0, 5, 8, 9, 18):
             raise RuntimeError("no memory")
         return hidden(*arguments)
 
@@ -276,6 +304,12 @@ def test_no_more_are_taken_than_there_are_rows_and_who_was_taken_stays() -> None
         runs.append(here.made(1, 2))
     assert [here.steps.takes(run) for run in runs] == [True] * MOST_ROWS + [False] * 3
     assert [here.steps.takes(run) for run in runs] == [True] * MOST_ROWS + [False] * 3
+
+
+def test_biased_tokens_of_the_whole_vocabulary_are_not_taken() -> None:
+    here = Here(ticks=4)
+    assert here.steps.takes(here.made(1, 2, top_k=None))
+    assert not here.steps.takes(here.made(1, 2, top_k=None, **PENALTIES))
 
 
 def test_who_joins_gets_the_row_of_one_that_left() -> None:

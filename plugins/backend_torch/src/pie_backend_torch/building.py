@@ -1,6 +1,6 @@
 """What other packages build backends and handlers of: the public part, with `kernels`, `options` and `plugin`."""
 
-from pie_backend_torch.ahead.drawing import LISTED, How
+from pie_backend_torch.ahead.drawing import How, listing
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.handlers.forward import run_pass
 from pie_backend_torch.lean_config import LeanConfig
@@ -11,7 +11,6 @@ from pie_backend_torch.step import Ints, Span, Step, build_step, live_slots, ran
 from pie_backend_torch.torch_kernels import TorchKernels
 
 __all__ = [
-    "LISTED",
     "How",
     "Ints",
     "KvPool",
@@ -24,6 +23,7 @@ __all__ = [
     "TorchBackend",
     "TorchKernels",
     "build_step",
+    "listing",
     "live_slots",
     "load_backend",
     "ranges",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from pie_backend_torch.building import (
-    LISTED,
     How,
     KvPool,
     LeanConfig,
@@ -14,6 +13,7 @@ from pie_backend_torch.building import (
     PlainLinear,
     Step,
     TorchKernels,
+    listing,
 )
 from pie_backend_torch.kernels import Attention, Gated, Kernels, Norm, QueryKeyValue, Turning
 from torch import Tensor
@@ -109,7 +109,7 @@ class TritonKernels:
         return best(logits.contiguous())
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
-        ids, probs = self.top(logits, min(LISTED, logits.shape[1]))
+        ids, probs = listing(logits, how, self.top)
         return draw(ids, probs, how.temperature, how.top_k, how.top_p, how.min_p, how.seed, how.number)
 
 

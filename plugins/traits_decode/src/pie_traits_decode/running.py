@@ -20,7 +20,7 @@ class Run:
 
     pages: that are looked at or filled. live: for each, the bit mask of the slots that are context by now. tokens:
     drawn so far. pending: the token to be run next; None where the next is to be drawn. ended: nothing is.
-    adjusted: distributions are changed before tokens are drawn.
+    adjustment: biases and penalties, if there are any. adjusted: distributions are changed before tokens are drawn.
     """
 
     def __init__(self, command: Decode, breaks: frozenset[int]) -> None:
@@ -41,7 +41,7 @@ class Run:
         self.guide = command.guide
         self._view = View(command, len(self.pages)) if command.mask is not None else None
         self.adjusted = adjustment.changes_anything or self.guide is not None
-        self._adjustment = adjustment if adjustment.changes_anything else None
+        self.adjustment = adjustment if adjustment.changes_anything else None
 
     @property
     def position(self) -> int:
@@ -96,7 +96,7 @@ class Run:
         """What to draw from."""
         command = self.command
         top_k = command.top_k
-        if self._adjustment is not None:
+        if self.adjustment is not None:
             top_k = None if top_k is None else max(top_k, DIST_TOKENS)
         elif command.temperature == 0:
             top_k = 1
@@ -105,8 +105,8 @@ class Run:
     def draw(self, dist: Dist) -> None:
         """Draw the next token."""
         command = self.command
-        if self._adjustment is not None:
-            dist = self._adjustment(dist, self.tokens)
+        if self.adjustment is not None:
+            dist = self.adjustment(dist, self.tokens)
         draws = Draws(command.seed, command.draw + len(self.tokens))
         self.take(dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws))
 

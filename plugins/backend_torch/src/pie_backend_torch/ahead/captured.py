@@ -10,33 +10,37 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.drawing import How
+from pie_backend_torch.ahead.lines import SETTINGS
 from pie_backend_torch.ahead.pace import MOST_AHEAD
+from pie_backend_torch.ahead.tables import Tables
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.graphs import Graphs
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Step
 
-OWN = 8  # arrays of a pass before those of its attention
+OWN = 2 + SETTINGS  # arrays of a pass before those of its attention
 TURNS = 2 * MOST_AHEAD  # runs of a captured pass that what they gave is kept of: more than are on their way
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a captured pass depends on. ticks: passes that one plan is for. greedy: nothing is drawn at random."""
+    """What a captured pass depends on. ticks: passes that one plan is for. greedy: nothing is drawn at random.
+    changed: some distributions are, before tokens are drawn (`changes`)."""
 
     rows: int
     entries: int
     ticks: int
     greedy: bool
+    changed: bool
 
 
 class Pass:
     """Runs a batch of one token each, again and again: the tokens that follow, and the hidden states behind them.
 
     block: all arrays of a plan in one tensor on the device; what is written there is what runs. Those are, for each
-    row: where its first token stands, then (in ticks) the slots of its tokens; temperature, top_p, min_p (the bits of
-    float64), top_k, seed and the number of the first draw; then those of the attention. ids: the tokens of the rows,
-    which each pass replaces by those that follow.
+    row: where its first token stands, then (in ticks) the slots of its tokens; how they are drawn (`SETTINGS`); then
+    those of the attention. ids: the tokens of the rows, which each pass replaces by those that follow. tables: what
+    changes distributions of which row.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Pass:
         lengths: Sequence[int],
         block: Tensor,
         ids: Tensor,
+        tables: Tables,
         shape: Shape,
     ) -> None:
         parts = list(torch.split(block, list(lengths)))
@@ -56,7 +61,7 @@ class Pass:
         self._state = torch.zeros(2, dtype=torch.int64, device=decoder.device)  # passes of this plan, passes in all
         self._decoder, self._pool, self._plan, self._shape = decoder, pool, plan, shape
         self._start, self._settings = parts[0], parts[2:OWN]
-        self._ids = ids[: shape.rows]
+        self._ids, self._tables = ids[: shape.rows], tables
         self._replay: Callable[[], object] | None = None
         self._ran = 0
         self._kept: tuple[Tensor, Tensor] | None = None
@@ -75,13 +80,15 @@ class Pass:
 
     def capture(self, graphs: Graphs) -> None:
         """Make it one launch. Runs it with what is in its block, of which no trace is left but keys and values."""
-        before = self._ids.clone()
+        written = [self._ids, *(self._tables.counts(self._shape.rows) if self._shape.changed else [])]
+        before = [one.clone() for one in written]
         tokens, hidden = self._compute()
         self._kept = tokens.new_zeros(TURNS, *tokens.shape), hidden.new_zeros(TURNS, *hidden.shape)
         self._compute()  # so that nothing is loaded while it is recorded
         self._replay = graphs.record(self._compute)
         self._state.zero_()
-        self._ids.copy_(before)
+        for one, was in zip(written, before, strict=True):
+            one.copy_(was)
 
     def _compute(self) -> tuple[Tensor, Tensor]:
         decoder, pool, tick = self._decoder, self._pool, self._state[:1]
@@ -91,7 +98,13 @@ class Pass:
         hidden = decoder.hidden(decoder.embed(self._ids), step, pool)
         logits = decoder.logits(hidden)
         kernels = decoder.kernels
-        tokens = kernels.best(logits) if self._shape.greedy else kernels.draw(logits, self._how())
+        if self._shape.greedy and not self._shape.changed:
+            tokens = kernels.best(logits)
+        else:
+            how = self._how()
+            tokens = kernels.draw(logits, how)
+            if how.changes is not None:
+                how.changes.drawn(tokens)
         self._ids.copy_(tokens)
         if self._kept is not None:
             turn = self._state[1:] % TURNS
@@ -101,6 +114,7 @@ class Pass:
         return tokens, hidden
 
     def _how(self) -> How:
-        temperature, top_p, min_p = (part.view(torch.float64) for part in self._settings[:3])
-        top_k, seed, number = self._settings[3:]
-        return How(temperature, top_p, min_p, top_k, seed, number + self._state[:1])
+        temperature, top_p, min_p, presence, frequency = (part.view(torch.float64) for part in self._settings[:5])
+        top_k, seed, number = self._settings[5:]
+        changes = self._tables.of(self._shape.rows, presence, frequency) if self._shape.changed else None
+        return How(temperature, top_p, min_p, top_k, seed, number + self._state[:1], changes)

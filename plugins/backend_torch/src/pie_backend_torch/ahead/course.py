@@ -11,13 +11,14 @@ class Course(Protocol):
 
     pages: that it looks at, and fills. live: for each of them, the bit mask of the slots that are context by now.
     position: where the next token stands. pending: that token, where the host knows it. left: how many are still to be
-    drawn, of which some may be on their way. adjusted: whether its distributions are changed before tokens are drawn.
-    command: the `Decode`.
+    drawn, of which some may be on their way. adjustment: biases and penalties (an `Adjustment` of the SDK), or None.
+    guide: what tells which tokens may come next, or None. command: the `Decode`.
     """
 
     pending: int | None
     ended: bool
-    adjusted: bool
+    adjustment: Any
+    guide: Any
     tokens: Sequence[int]
     command: Any
 

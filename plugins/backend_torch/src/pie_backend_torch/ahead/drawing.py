@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pie_backend_torch.ahead.changes import Changes
+
 LISTED = 256  # of the most probable tokens, no more are looked at
 Top = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """See `kernels.Kernels.top`."""
@@ -23,6 +25,7 @@ class How:
     top_k: Tensor  # int64
     seed: Tensor  # int64, the bits of an unsigned number
     number: Tensor  # int64, of the draw
+    changes: Changes | None = None  # of the distributions, before
 
 
 def draw(logits: Tensor, how: How, top: Top) -> Tensor:
@@ -30,7 +33,7 @@ def draw(logits: Tensor, how: How, top: Top) -> Tensor:
 
     Sums are in float64, so a draw is another one than the SDK's only where the two fall within rounding of a border.
     """
-    ids, listed = top(logits, min(LISTED, logits.shape[1]))
+    ids, listed = listing(logits, how, top)
     probs = listed.double()
     places = torch.arange(probs.shape[1], device=probs.device)
     best = probs[:, :1]
@@ -45,6 +48,12 @@ def draw(logits: Tensor, how: How, top: Top) -> Tensor:
     place = torch.minimum((sums < threshold).sum(-1), kept.sum(-1) - 1)
     place = torch.where(greedy, 0, place)
     return ids.gather(1, place[:, None])[:, 0]
+
+
+def listing(logits: Tensor, how: How, top: Top) -> tuple[Tensor, Tensor]:
+    """The tokens that are looked at, by falling probability, and something in proportion to that, [n, listed] each."""
+    ids, probs = top(logits, min(LISTED, logits.shape[1]))
+    return (ids, probs) if how.changes is None else how.changes.to(ids, probs)
 
 
 def uniform(seed: Tensor, number: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pie_backend_torch.kernels import PlansSteps
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Ints, ranges
 
-SETTINGS = 6  # arrays: temperature, top_p, min_p (bits of float64), top_k, seed, and the number of the next draw
+SETTINGS = 8
+"""Arrays: temperature, top_p, min_p, presence, frequency (bits of float64), top_k, seed, the next draw's number."""
 
 
 class Lines:
@@ -36,21 +37,23 @@ class Lines:
         self._first: Ints = np.zeros(rows, dtype=np.int64)  # the position of the token that the first slot is of
         self._good: Ints = np.zeros(rows, dtype=np.int64)  # for how many tokens
         self._settings: Ints = np.zeros((SETTINGS, rows), dtype=np.int64)  # the last: a draw's number less its position
+        self._changed = np.zeros(rows, dtype=np.bool_)
 
     def put(self, rows: Sequence[int], ones: Sequence[Course], on_way: Sequence[int]) -> tuple[Ints, Ints]:
         """These decodes have the rows now; of each so many tokens are drawn and not known. As `renew`."""
         for row, one in zip(rows, ones, strict=True):
             self._pages[row] = np.array([page.index for page in one.pages], dtype=np.int64)
         commands = [one.command for one in ones]
-        floats = [(command.temperature, command.top_p, command.min_p) for command in commands]
+        floats = [(how.temperature, how.top_p, how.min_p, how.presence, how.frequency) for how in commands]
         numbers = [
             one.command.draw + len(one.tokens) + some - one.position for one, some in zip(ones, on_way, strict=True)
         ]
         columns = list(rows)
-        self._settings[:3, columns] = np.array(floats, dtype=np.float64).view(np.int64).T
-        self._settings[3, columns] = [command.top_k or 1 for command in commands]
-        self._settings[4, columns] = _bits([command.seed for command in commands])
-        self._settings[5, columns] = _bits(numbers)
+        self._changed[columns] = [one.adjustment is not None for one in ones]
+        self._settings[:5, columns] = np.array(floats, dtype=np.float64).view(np.int64).T
+        self._settings[5, columns] = [command.top_k or 1 for command in commands]
+        self._settings[6, columns] = _bits([command.seed for command in commands])
+        self._settings[7, columns] = _bits(numbers)
         return self.renew(rows, ones)
 
     def renew(self, rows: Sequence[int], ones: Sequence[Course]) -> tuple[Ints, Ints]:
@@ -111,6 +114,10 @@ class Lines:
         """Whether none draws at random."""
         return not self._settings[0, rows].any()
 
+    def changed(self, rows: Ints) -> bool:
+        """Whether some have biases or penalties."""
+        return bool(self._changed[rows].any())
+
     def arrays(self, rows: Ints, positions: Ints, count: int) -> list[Ints]:
         """Those of a `captured.Pass` before its attention's, for `count` rows."""
         starts: Ints = np.zeros(count, dtype=np.int64)
@@ -119,7 +126,7 @@ class Lines:
         gone = rows * self._slots.shape[1] + positions - self._first[rows]  # where the next ones are in all of them
         slots[rows] = self._slots.take(gone[:, None] + np.arange(self.ticks))
         settings: Ints = np.zeros((SETTINGS, count), dtype=np.int64)
-        settings[3] = 1
+        settings[5] = 1
         settings[:, rows] = self._settings[:, rows]
         settings[-1, rows] += positions
         return [starts, slots.reshape(-1), *settings]

@@ -18,6 +18,7 @@ from pie_backend_torch.ahead.leg import EachStep, Leg
 from pie_backend_torch.ahead.lines import Lines
 from pie_backend_torch.ahead.pace import Pace
 from pie_backend_torch.ahead.rows import Rows
+from pie_backend_torch.ahead.tables import Tables
 from pie_backend_torch.backend import TorchBackend
 from pie_backend_torch.kernels import PlansSteps
 from pie_backend_torch.step import Ints
@@ -71,6 +72,7 @@ class StepsAhead:
         self._flights: deque[_Flight] = deque()
         self._on_way: dict[Course, int] = {}
         self._passes: dict[Shape, Pass] = {}
+        self._tables = Tables(self._decoder.vocab_size, self._device)
         self._graphs = backend.graphs
         self._pass: Pass | None = None  # that of the plan
         self._planned: dict[Course, int] = {}  # the rows of the plan
@@ -85,12 +87,11 @@ class StepsAhead:
         if course in self._coming or self._rows.of(course) is not None:
             return True
         command = course.command
-        plain = (
-            command.adapter is None and command.mask is None and not course.adjusted and self._backend.places is None
-        )
-        listed = command.temperature == 0 or (command.top_k is not None and command.top_k <= LISTED)
+        plain = command.adapter is None and command.mask is None and course.guide is None
+        best = command.temperature == 0 and course.adjustment is None
+        listed = best or (command.top_k is not None and command.top_k <= LISTED)
         room = len(self._rows) + len(self._coming) < MOST_ROWS
-        if not (plain and listed and room and course.pending is not None):
+        if not (plain and listed and room and self._backend.places is None and course.pending is not None):
             return False
         self._coming.add(course)
         return True
@@ -202,6 +203,9 @@ class StepsAhead:
         if old := np.flatnonzero(self._lines.left(rows, positions) <= self._lines.ticks // 2).tolist():
             hidden.append(self._lines.renew(rows[old].tolist(), [going[at] for at in old]))
         leg = Leg(self._attention, self._lines, rows, positions, self._fixed)
+        if leg.shape.changed and self._tables.hold(leg.shape.rows):
+            self._passes = {shape: known for shape, known in self._passes.items() if not shape.changed}
+        self._tables.put(joined, fresh)
         self._pass, self._ticks = self._prepared(leg, joined, fresh, hidden), leg.ticks
         self._planned = dict(zip(going, rows.tolist(), strict=True))
 
@@ -224,7 +228,8 @@ class StepsAhead:
         if known is not None:
             known.block.copy_(there)
         else:
-            known = Pass(self._decoder, self._pool, leg.plan, lengths, there.clone(), self._ids, leg.shape)
+            mine, ids = there.clone(), self._ids
+            known = Pass(self._decoder, self._pool, leg.plan, lengths, mine, ids, self._tables, leg.shape)
             if self._fixed:
                 self._passes[leg.shape] = known
             if self._fixed and self._graphs.possible:
