@@ -15,7 +15,7 @@ from inferlet.drawing import Plan, draw_there, plan_drawing
 from inferlet.errors import ArgumentError
 from inferlet.guiding import Grammar, Guide, split_grammar
 from inferlet.sampling import DIST_TOKENS, Constraint, Sampler, greedy
-from inferlet.stopping import Stop
+from inferlet.stopping import Foreseen, Stop
 from inferlet.streaming import TextDecoder
 
 if TYPE_CHECKING:
@@ -37,11 +37,26 @@ def pieces(
     together: bool,
 ) -> AsyncIterator[str]:
     """See `Context.stream`. Where the server draws, it draws by bursts like this one."""
+    _check_kinds(sampler, stop, constraints)
     if drafter is None:
         return _stream(context, ahead, sampler or greedy(), stop, constraints, burst, together)
     if constraints:
         raise ArgumentError("a drafter and constraints do not go together: leave one of them out")
     return speculating.stream(context, drafter, sampler or greedy(), stop)
+
+
+def _check_kinds(sampler: object, stop: object, constraints: object) -> None:
+    """What is taken for something else would fail where nobody sees why."""
+    if isinstance(sampler, Foreseen):
+        raise ArgumentError("sampler: got a stop condition; write stop=max_tokens(...), stop=ends_with(...)")
+    for name, given, wanted in (
+        ("sampler", sampler, "greedy(), sampling(...) or a function of a distribution"),
+        ("stop", stop, "max_tokens(...), ends_with(...) or a function of tokens and text"),
+    ):
+        if given is not None and not callable(given):
+            raise ArgumentError(f"{name}: expected {wanted}, got {given!r} ({type(given).__name__})")
+    if isinstance(constraints, Grammar) or callable(constraints):
+        raise ArgumentError("constraints: expected a list, got a constraint alone; write constraints=[...]")
 
 
 async def _stream(
