@@ -30,8 +30,8 @@ MISTAKES = [
     ("completions", b"\xff\xfe", 400, None),
     ("completions", b"[" * 100_000, 400, None),
     ("completions", b'{"model": "pico", "prompt": "\xff"}', 400, None),
-    ("completions", {}, 400, None),
-    ("completions", TEXT | {"promt": "a"}, 400, None),
+    ("completions", {}, 400, "model"),
+    ("completions", TEXT | {"promt": "a"}, 400, "promt"),
     ("completions", TEXT | {"model": "gpt"}, 404, "model"),
     ("completions", TEXT | {"model": 7}, 400, "model"),
     ("completions", TEXT | {"prompt": ""}, 400, "prompt"),
@@ -64,7 +64,7 @@ MISTAKES = [
     ("chat/completions", CHAT | {"messages": []}, 400, "messages"),
     ("chat/completions", CHAT | {"messages": "Hello"}, 400, "messages"),
     ("chat/completions", CHAT | {"messages": [{"role": "poet", "content": "a"}]}, 400, "messages[...].role"),
-    ("chat/completions", CHAT | {"messages": [{"role": "user"}]}, 400, "messages[...]"),
+    ("chat/completions", CHAT | {"messages": [{"role": "user"}]}, 400, "messages[...].content"),
     ("chat/completions", CHAT | {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, ...),
     ("chat/completions", CHAT | {"max_completion_tokens": 0}, 400, "max_completion_tokens"),
     ("chat/completions", CHAT | {"top_logprobs": 2}, 400, "top_logprobs"),
@@ -77,7 +77,7 @@ MISTAKES = [
     ),
     ("chat/completions", CHAT | {"tools": [{"type": "function", "function": {"name": "a b"}}]}, 400, ...),
     ("chat/completions", CHAT | {"response_format": {"type": "xml"}}, 400, "response_format.type"),
-    ("chat/completions", CHAT | {"functions": []}, 400, None),
+    ("chat/completions", CHAT | {"functions": []}, 400, "functions"),
 ]
 BAD_CALL = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}
 BAD_SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "nothing"}}}
@@ -96,6 +96,11 @@ def test_a_mistake_is_a_4xx_that_says_what_and_where(server, path, body, status,
     assert error["message"] and error["type"]
     assert param is ... or (error["param"] and re.sub(r"\d+", "...", error["param"])) == param, error
     server.until(lambda: not server.inferlets and not any(server.used))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"model": "pico", "prompt": "\xff"}'])
+def test_a_body_that_is_not_json_is_said_to_be_none(server, body):
+    assert "the body cannot be read as JSON" in post(server, "completions", body).json()["error"]["message"]
 
 
 def test_a_body_without_end_is_refused_before_it_is_read(server):

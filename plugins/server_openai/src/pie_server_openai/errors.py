@@ -16,6 +16,7 @@ from pie_server_openai.responses import ErrorAnswer, ErrorBody
 INVALID, NOT_FOUND, BUSY, SERVER = "invalid_request_error", "not_found_error", "rate_limit_error", "server_error"
 NO_KEY, TOO_LARGE = 401, 413
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`")
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `([^`]*)`")
 
 
 class RequestError(Exception):
@@ -85,11 +86,13 @@ def of_refusal(code: str, text: str, param: str | None = None) -> RequestError:
 
 def of_json(error: Exception) -> RequestError:
     """A body that is not what is wanted."""
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError(f"the body cannot be read as JSON: {error}")
     message = str(error)
     if message.startswith("Invalid value 'image_url'"):
         message += "; pictures are taken in messages of the role user"
-    place = _PLACE.search(message)
-    return RequestError(message, param=place[1] if place else None)
+    named = [found[1] for pattern in (_PLACE, _FIELD) if (found := pattern.search(message)) and found[1]]
+    return RequestError(message, param=".".join(named) or None)
 
 
 async def read_body(request: Request, most: int) -> bytes:
