@@ -7,10 +7,12 @@ next. `code` is the stable name that clients and other languages match on; the t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _LONGEST_TYPO = 100  # characters; names may come from strangers, and comparing long ones takes seconds
 _MOST_NAMED = 50
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`")
 
 
 class PieError(Exception):
@@ -133,6 +135,13 @@ class ProtocolError(PieError):
     """A client and a server did not understand each other."""
 
     code = "protocol"
+
+
+def misfit(error: Exception) -> tuple[str, str]:
+    """Where, and why, a value is not what was wanted, of a `msgspec.ValidationError`; an empty place is the whole."""
+    text = str(error)
+    place = _PLACE.search(text)
+    return place[1] if place else "", _PLACE.sub("", text).replace("Expected", "expected", 1)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

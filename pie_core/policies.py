@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,12 +12,11 @@ from pie_core.control.contention import ContentionPolicy, FcfsKill
 from pie_core.control.dispatch import ADAPTIVE, DispatchPolicy
 from pie_core.control.policy import PolicySpec
 from pie_core.control.swap_policy import SWAP
-from pie_core.errors import ConfigError, PluginError, nearest
+from pie_core.errors import ConfigError, PluginError, misfit, nearest
 from pie_core.inference.backend import Backend
 from pie_core.plugins import Selection, load, select_named
 
 PolicyKind = Literal["dispatch", "contention"]
-_PLACE = re.compile(r"`\$\.([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,9 @@ def parse_options(owner: str, options: type[msgspec.Struct], given: Mapping[str,
     try:
         return msgspec.convert(dict(given), options, strict=False)
     except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        raise ConfigError(f"{owner}: {error}", f"{setting}.{place[1]}" if place else setting) from error
+        name, why = misfit(error)
+        said = f"{owner}: option {name}={given[name]}: {why}" if name in given else f"{owner}: {error}"
+        raise ConfigError(said, f"{setting}.{name}" if name else setting) from error
 
 
 def find_policy(kind: PolicyKind, choice: PolicyChoice, selection: Selection, default: PolicySpec) -> PolicySpec:

@@ -6,7 +6,6 @@ Types are as strict as TOML's: a number is no text. Paths are relative to the di
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,10 +15,9 @@ import click
 import msgspec
 
 from pie_core.cli.setting import File, TableSetting
-from pie_core.errors import ConfigError, nearest
+from pie_core.errors import ConfigError, misfit, nearest
 
 NAME = Path("pie-core") / "config.toml"
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`")
 Path_ = tuple[str, ...]
 
 
@@ -105,9 +103,8 @@ class _Reader:
             try:
                 msgspec.convert(table, fields)
             except msgspec.ValidationError as error:
-                place = _PLACE.search(str(error))
-                message = _PLACE.sub("", str(error)).replace("Expected", "expected")
-                raise self._error((*where, place[1]) if place else where, message) from error
+                place, message = misfit(error)
+                raise self._error((*where, place) if place else where, message) from error
         return [f"{name}={_text(value)}" for name, value in table.items()]
 
     def _error(self, key: Path_, message: str) -> ConfigError:

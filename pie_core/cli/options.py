@@ -12,7 +12,7 @@ import msgspec
 from pie_core.application.limits import Limits
 from pie_core.application.quotas import Quota, Quotas
 from pie_core.cli.setting import TableSetting, config_option, entries, setting
-from pie_core.errors import ConfigError, nearest
+from pie_core.errors import ConfigError, misfit, nearest
 
 if TYPE_CHECKING:
     from pie_core.controller import Settings
@@ -202,4 +202,6 @@ def _converted(given: Mapping[str, str], kind: type[T], option: str) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{option}: {error}") from error
+        name, why = misfit(error)
+        said = f"{option} {name}={given[name]}: {why}" if name in given else f"{option}: {error}"
+        raise ConfigError(said) from error

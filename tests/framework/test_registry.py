@@ -399,7 +399,7 @@ def test_a_trait_that_was_left_out_is_not_among_the_available_ones(install, tmp_
     ("options", "message"),
     [
         ({"page": "1"}, "no option 'page'; did you mean 'pages'"),
-        ({"pages": "many"}, "cardboard.*Expected `int`.*pages"),
+        ({"pages": "many"}, "cardboard.*option pages=many: expected `int`"),
     ],
 )
 def test_a_wrong_option_is_an_error_that_names_it(install, tmp_path, options, message):
