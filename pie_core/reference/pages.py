@@ -14,6 +14,7 @@ from pie_core.reference.calls import calls_page
 from pie_core.reference.commands import commands_page
 from pie_core.reference.described import described, own_doc
 from pie_core.reference.markdown import code, page, table
+from pie_core.reference.sdk import sdk_page
 from pie_core.reference.server import server_page
 from pie_core.reference.settings import limits_page, options_page
 from pie_core.registry import load_registry
@@ -26,6 +27,7 @@ def make_pages() -> dict[str, str]:
         raise ConfigError(f"packages cannot be described: {registry.problems}")
     pages = {
         "calls.md": calls_page(registry.traits.values()),
+        "sdk.md": sdk_page(),
         "commands.md": commands_page(),
         "options.md": options_page(),
         "limits.md": limits_page(),

@@ -1,5 +1,6 @@
 """docs/reference is what the declarations say today, and says something of each of them."""
 
+import ast
 import asyncio
 import inspect
 import re
@@ -11,9 +12,11 @@ import click
 import httpx
 import msgspec
 import pytest
+from inferlet.calls import install
 from prometheus_client.parser import text_string_to_metric_families
 
 from pie_core import errors
+from pie_core.application.interface import describe
 from pie_core.application.limits import Limits
 from pie_core.application.program import Program
 from pie_core.application.runtime import RUNTIME
@@ -26,6 +29,7 @@ from pie_core.plugins import Selection, discover, load, select
 from pie_core.reference.calls import calls_page
 from pie_core.reference.described import described, of_fields, shown, split_errors, split_names
 from pie_core.reference.pages import make_pages
+from pie_core.reference.sdk import sdk_page
 from pie_core.schema import U32
 from pie_core.server.address import listen, url_of
 from pie_core.server.events import events_of
@@ -141,6 +145,31 @@ async def scraped():
                 pass
             async with httpx.AsyncClient(trust_env=False) as http:
                 return (await http.get(f"{url_of(listener)}/metrics")).text
+
+
+def test_every_public_name_of_the_sdk_is_described_with_its_parameters(pages):
+    """Oracle: the sources, parsed."""
+    page = pages["sdk.md"].replace("\\|", "|")
+    sources = {path.stem: ast.parse(path.read_text("utf-8")) for path in (ROOT / "inferlets/sdk/inferlet").glob("*.py")}
+    exported = ast.literal_eval(next(n.value for n in sources["__init__"].body if isinstance(n, ast.Assign)))
+    public = {node.name: node for tree in sources.values() for node in tree.body if hasattr(node, "name")}
+    found = 0
+    for node in (public[name] for name in exported if name in public and not name.endswith("Error")):
+        body = node.body if isinstance(node, ast.ClassDef) else [node]
+        for function in (n for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)):
+            if function.name.startswith("_") or "property" in map(ast.unparse, function.decorator_list):
+                continue
+            asked = [one.arg for one in function.args.args if one.arg not in ("self", "cls")]
+            parameters = ".*".join(rf"\b{re.escape(name)}: " for name in asked)
+            assert re.search(rf"[ `.]{function.name}\(.*{parameters}.*\).*` \| \S", page), function.name
+            found += 1
+    assert found > 50
+
+
+def test_the_page_of_the_sdk_is_the_same_once_programs_have_run_in_this_process():
+    before = sdk_page()
+    install(describe([RUNTIME]))
+    assert sdk_page() == before
 
 
 def test_every_metric_of_a_server_is_described_with_its_labels(pages, monkeypatch):
