@@ -59,6 +59,8 @@ def build(
     target = output or Path(f"{found.name}.wasm")
     if output is None and found.wasm is not None:
         raise click.UsageError("name a file to write with --output")
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target} cannot be written: there is no directory {target.parent}")
     registry = load_registry(chosen, reserved=dict.fromkeys(RUNTIME.signatures, RUNTIME.name))
     if found.wasm is None:
         text = manifest_text(found.source, found.filename)

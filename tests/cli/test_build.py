@@ -66,6 +66,13 @@ def test_what_cannot_be_built_is_one_clear_error(pie_core, tmp_path, wasm, optio
     assert done.returncode in (1, 2) and says in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_place_that_is_not_there_is_told_before_anything_is_built(pie_core, tmp_path):
+    source = tmp_path / "my.py"
+    source.write_text(PROGRAM)
+    done = pie_core.run("build", source, "-o", "/none/x.wasm")
+    assert (done.returncode, done.stderr) == (1, "Error: /none/x.wasm cannot be written: there is no directory /none\n")
+
+
 def test_a_manifest_that_is_wrong_is_not_put_in(pie_core, tmp_path, manifest):
     source = tmp_path / "module.wasm"
     source.write_bytes(MODULE)
