@@ -17,7 +17,11 @@ from pie_backend_torch.upload import upload
 
 
 class Tables:
-    """Biases and counts of the decodes in each row: memory is taken when the first comes that has any."""
+    """Biases and counts of the decodes in each row.
+
+    Memory is taken when the first comes that has any, and kept: 8 bytes for each row and token of the vocabulary, of as
+    many rows as a pass had that one of them was in (33 MB for 32 rows at 128,256 tokens).
+    """
 
     def __init__(self, vocab: int, device: torch.device) -> None:
         self._bias = torch.zeros(0, vocab, device=device)
