@@ -222,6 +222,13 @@ def test_a_family_that_cannot_work_is_refused_with_the_reason(tmp_path: Path, ca
     assert str(tmp_path) in str(caught.value)
 
 
+def test_lean_does_not_advise_auto_for_what_auto_refuses_too(copy: Path) -> None:
+    edit_config(copy, quantization_config={"quant_method": "gptq"})
+    with pytest.raises(UnsupportedError, match="gptq") as caught:
+        try_load(copy, implementation="lean")
+    assert "use auto" not in str(caught.value)
+
+
 def test_an_unknown_model_type_is_refused(copy: Path) -> None:
     edit_config(copy, model_type="nonesuch")
     with pytest.raises(UnsupportedError, match="nonesuch"):

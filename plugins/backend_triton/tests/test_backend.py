@@ -12,6 +12,7 @@ from pie_backend_torch import plugin as torch_plugin
 from pie_backend_torch.building import Span, TorchBackend, build_step
 from pie_backend_torch.options import TorchOptions
 from pie_backend_triton import plugin
+from transformers import AutoConfig
 
 from pie_core.errors import ConfigError, ResourceError, UnsupportedError
 from pie_core.model import ModelSpec
@@ -83,6 +84,40 @@ def test_what_the_kernels_do_not_cover_is_refused_with_the_backend_that_takes_it
         with pytest.raises(UnsupportedError, match=f"triton.*{reason}.*use --backend torch"):
             loaded(plugin, path, **options)
         loaded(torch_plugin, path, **options)
+
+
+def test_a_model_that_no_backend_takes_is_refused_by_both_with_the_reason_and_no_advice_that_fails(
+    make: Callable[..., Path],
+) -> None:
+    for family, fields, reason in (
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic rope"),
+        ("llama", {"quantization_config": {"quant_method": "gptq"}}, r"quantized \(gptq\)"),
+        ("mamba", {}, "recurrent state"),
+        ("t5", {}, "encoder-decoder"),
+    ):
+        path = make("llama")
+        AutoConfig.for_model(family, **fields).save_pretrained(path)
+        for kind in (torch_plugin, plugin):
+            with pytest.raises(UnsupportedError, match=f"{path}.*cannot be served.*{reason}") as caught:
+                loaded(kind, path)
+            assert "use --backend" not in str(caught.value)
+        assert "neither backend triton nor torch" in str(caught.value)
+
+
+def test_torch_is_no_promise_where_transformers_does_not_say_that_attention_can_be_replaced(
+    make: Callable[..., Path],
+) -> None:
+    AutoConfig.for_model("falcon").save_pretrained(path := make("llama"))
+    with pytest.raises(UnsupportedError, match=r"model type 'falcon'.*; --backend torch may take it"):
+        loaded(plugin, path)
+
+
+def test_advice_to_take_torch_names_the_option_that_it_wants_too(make: Callable[..., Path]) -> None:
+    with pytest.raises(UnsupportedError, match=r"use --backend torch --option implementation=auto$"):
+        loaded(plugin, path := make("gemma"), implementation="lean")
+    with pytest.raises(UnsupportedError, match="use auto"):
+        loaded(torch_plugin, path, implementation="lean")
+    loaded(torch_plugin, path, implementation="auto")
 
 
 def test_a_machine_without_cuda_is_refused_unless_the_interpreter_is_on(

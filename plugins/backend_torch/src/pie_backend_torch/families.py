@@ -29,6 +29,15 @@ def check_family(config: Any, where: str) -> None:
         raise UnsupportedError(f"{where}: a {config.model_type} model cannot be served: {reason}")
 
 
+def replaceable_attention(config: Any) -> bool:
+    """Whether transformers says that other attention fits in. Where it does not, one may fit: only a run tells."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    sees = hasattr(config, "vision_config")
+    made = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if sees else MODEL_FOR_CAUSAL_LM_MAPPING).get(type(config), None)
+    return bool(getattr(made, "_supports_attention_backend", False))
+
+
 def position_limit(config: Any) -> int:
     """How many positions the model has, fewer where the last ones would depend on the rest of the batch."""
     text = config.get_text_config()

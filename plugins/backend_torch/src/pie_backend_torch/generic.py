@@ -26,6 +26,7 @@ from pie_backend_torch.selfcheck import Reference, check_against, take_reference
 from pie_backend_torch.silence import quiet
 from pie_backend_torch.step import Step
 from pie_backend_torch.torch_kernels import TorchKernels
+from pie_backend_torch.vision.tower import LOCAL
 from pie_core.errors import CheckpointError, ConfigError, PieError, UnsupportedError
 from pie_core.inference.backend import Progress
 
@@ -159,23 +160,31 @@ def _decoder(
     return decoder
 
 
-def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+def check_config(checkpoint: Checkpoint) -> Any:
+    """The config of transformers. Raises `UnsupportedError` where it tells that the model cannot be served."""
+    from transformers import AutoConfig
 
     where = str(checkpoint.path)
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(where, **local)
+        with quiet():
+            config = AutoConfig.from_pretrained(where, **LOCAL)
     except Exception as error:  # whatever transformers' config classes raise
         raise UnsupportedError(f"{where}: transformers cannot read config.json ({_first_line(error)})") from error
     check_family(config, where)
+    return config
+
+
+def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    where, config = str(checkpoint.path), check_config(checkpoint)
     progress("weights", None)
     try:
         sees = hasattr(config, "vision_config")
         # typed as if there were no report
         load: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_pretrained
         model, report = load(
-            where, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True, **local
+            where, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True, **LOCAL
         )
     except Exception as error:  # transformers raises anything here
         kind = UnsupportedError if "Unrecognized configuration class" in str(error) else CheckpointError

@@ -22,8 +22,10 @@ from pie_backend_torch.blas import choose_kernels_by_shape
 from pie_backend_torch.checkpoint import Checkpoint, open_checkpoint
 from pie_backend_torch.decoder import Decoder
 from pie_backend_torch.device import choose_attention_by_shape, choose_device, choose_dtype
+from pie_backend_torch.families import replaceable_attention
 from pie_backend_torch.flash.choice import choose_attention
 from pie_backend_torch.flash.selfcheck import Asked
+from pie_backend_torch.generic import check_config, load_generic
 from pie_backend_torch.huge_pages import use_huge_pages
 from pie_backend_torch.kernels import Attention, Kernels, Recipe
 from pie_backend_torch.lean import LeanDecoder, adaptable_layers, expected_tensors
@@ -40,8 +42,6 @@ from pie_core.inference.backend import Progress
 from pie_core.model import ModelInfo, ModelSpec
 
 log = structlog.get_logger(__name__)
-
-INSTEAD = "use --backend torch"
 
 
 def load_backend(
@@ -110,8 +110,10 @@ def _read_decoder(
     implementation, reason = options.implementation, lean_config.why_not(text.config)
     if not recipe.generic and (reason is not None or implementation == "generic"):
         why = reason or "implementation=generic is transformers' own modules"
-        raise UnsupportedError(f"{checkpoint.path}: backend {recipe.name} does not cover this model: {why}; {INSTEAD}")
+        instead = _where_else(checkpoint, recipe.name, implementation)
+        raise UnsupportedError(f"{checkpoint.path}: backend {recipe.name} does not cover this model: {why}; {instead}")
     if implementation == "lean" and reason is not None:
+        check_config(checkpoint)  # says what auto does not take either
         raise UnsupportedError(f"{checkpoint.path}: implementation=lean does not cover this model: {reason}; use auto")
     lean = reason is None and implementation != "generic"
     log.info("model.path", path="lean" if lean else "generic", why=reason or f"implementation={implementation}")
@@ -119,12 +121,23 @@ def _read_decoder(
         config = lean_config.read_config(text.config, str(text.path / "config.json"))
         kernels = recipe.kernels(config, dtype, device, options.page_size)
         return _read_lean(text, config, dtype, device, adapters, progress, kernels)
-    from pie_backend_torch.generic import load_generic
 
     def choose(asked: Sequence[Asked]) -> Attention:
         return choose_attention(options.attention, asked, dtype, device, options.page_size)
 
     return load_generic(checkpoint, dtype, device, adapters, progress, choose)
+
+
+def _where_else(checkpoint: Checkpoint, backend: str, implementation: str) -> str:
+    """What to do with a model that runs on transformers' modules only. Raises `UnsupportedError` if it runs nowhere."""
+    try:
+        config = check_config(checkpoint)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{error}; neither backend {backend} nor torch takes this checkpoint") from error
+    option = " --option implementation=auto" if implementation == "lean" else ""
+    if replaceable_attention(config):
+        return f"use --backend torch{option}"
+    return f"--backend torch{option} may take it, and tells when it has read and tried it"
 
 
 def _read_lean(
