@@ -113,6 +113,20 @@ def test_a_broken_checkpoint_is_refused_with_the_file_and_the_way_out(
     assert str(copy) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_attention_heads": 5}, r"5 query heads .* cannot share 2 key heads"),
+        ({"num_key_value_heads": 3}, r"4 query heads .* cannot share 3 key heads"),
+        ({"head_dim": 15}, r"15 wide"),
+    ],
+)
+def test_heads_that_no_attention_can_run_on_are_refused(copy: Path, fields: dict[str, Any], message: str) -> None:
+    edit_config(copy, **fields)
+    with pytest.raises(CheckpointError, match=rf"config\.json: .*{message}"):
+        try_load(copy)
+
+
 def test_a_sharded_checkpoint_loads(copy: Path, make: Any) -> None:
     tensors = load_file(copy / WEIGHTS)
     names = sorted(tensors)

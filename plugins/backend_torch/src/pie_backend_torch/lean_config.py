@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pie_backend_torch.checkpoint import FETCH
 from pie_backend_torch.rotary import SUPPORTED, RopeConfig, rope_parameters
 from pie_core.errors import CheckpointError
 
@@ -85,7 +86,21 @@ def why_not(config: Mapping[str, Any]) -> str | None:
 
 
 def read_config(config: Mapping[str, Any], where: str) -> LeanConfig:
-    """The shape in a config that `why_not` had nothing against. Raises `CheckpointError` for a missing number."""
+    """The shape in a config that `why_not` had nothing against. Raises `CheckpointError` for numbers that make none."""
+    found = _read(config, where)
+    if found.heads % found.kv_heads:
+        raise CheckpointError(
+            f"{where}: {found.heads} query heads (num_attention_heads) cannot share {found.kv_heads} key heads "
+            f"(num_key_value_heads) evenly; {FETCH}"
+        )
+    if found.head_width % 2:
+        raise CheckpointError(
+            f"{where}: rotary positions turn halves of a head, and it is {found.head_width} wide; {FETCH}"
+        )
+    return found
+
+
+def _read(config: Mapping[str, Any], where: str) -> LeanConfig:
     try:
         family, hidden, heads = config["model_type"], int(config["hidden_size"]), int(config["num_attention_heads"])
         layers, width = int(config["num_hidden_layers"]), config.get("head_dim") or hidden // heads

@@ -29,11 +29,10 @@ def processors(device: torch.device) -> int:
 def check_coverage(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> None:
     """Raise `ConfigError` for a device, or `UnsupportedError` for a model, that the kernels do not run on."""
     check_device(device)
-    group, rest = divmod(config.heads, config.kv_heads)
     for fault, what in (
         (dtype not in DTYPES, f"numbers of type {dtype}"),
         (page_size not in PAGE_SIZES, f"pages of {page_size} slots"),
-        (rest or group > HEIGHTS[1], f"{config.heads} query heads over {config.kv_heads} key heads"),
+        (config.heads // config.kv_heads > HEIGHTS[1], f"{config.heads} query heads over {config.kv_heads} key heads"),
         (not _covered(config.head_width, device), f"heads {config.head_width} wide (they cover {_listed(WIDTHS)})"),
     ):
         if fault:
