@@ -82,7 +82,7 @@ def test_a_pool_that_others_leave_no_room_for_is_an_error_that_says_so(start: An
 
     genuine = memory.free_bytes
     monkeypatch.setattr(memory, "free_bytes", lambda device: genuine(device) + (1 << 50))  # seen before others took it
-    with pytest.raises(ResourceError, match=r"ran out of memory while the model was loaded.*--option pages"):
+    with pytest.raises(ResourceError, match=r"ran out of memory while the pools were allocated.*--option pages"):
         start("llama", pages=1 << 30)
     assert start("llama").backend.capacity[Embed] == 4096
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from pie_backend_torch import memory
 from pie_backend_torch.options import TorchOptions
 from pie_backend_torch.plugin import load, pie_backend, pie_handlers
 from safetensors.torch import load_file, save_file
@@ -247,12 +246,6 @@ def test_an_unknown_model_type_is_refused(copy: Path) -> None:
     edit_config(copy, model_type="nonesuch")
     with pytest.raises(UnsupportedError, match="nonesuch"):
         try_load(copy)
-
-
-def test_memory_that_others_took_meanwhile_is_an_error_with_the_number_of_pages_that_fit() -> None:
-    message = r"^torch: .*7 would fit: --option pages=7.*--option embeds"
-    with pytest.raises(ResourceError, match=message), memory.told(torch.device("cpu"), "torch", lambda: 7):
-        raise torch.OutOfMemoryError("somebody else")
 
 
 def test_quantized_weights_are_refused(copy: Path) -> None:

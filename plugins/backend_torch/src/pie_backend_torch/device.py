@@ -9,7 +9,7 @@ import torch
 
 from pie_core.errors import ConfigError
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str, backend: str) -> torch.device:
@@ -28,11 +28,11 @@ def choose_device(name: str, backend: str) -> torch.device:
 def choose_dtype(name: str, config: Mapping[str, Any], device: torch.device) -> torch.dtype:
     """The type of option `dtype`; auto is float32 on a CPU and the checkpoint's own on a GPU."""
     if name != "auto":
-        return _DTYPES[name]
+        return DTYPES[name]
     if device.type == "cpu":
         return torch.float32
     own = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
-    return _DTYPES.get(own, torch.bfloat16)
+    return DTYPES.get(own, torch.bfloat16)
 
 
 def choose_attention_by_shape(device: torch.device) -> None:

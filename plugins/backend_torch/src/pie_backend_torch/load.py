@@ -65,17 +65,21 @@ def load_backend(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     tokenizer = open_tokenizer(checkpoint)
-    memory.check_weights(checkpoint.parameters * dtype.itemsize, device, name)
+    memory.check_weights(checkpoint.parameters, dtype, device, name)
+    reading = f"the weights were read ({memory.weights_in(checkpoint.parameters, dtype)})"
     # not in inference mode: handlers of other packages may write to the pools outside it
-    with memory.told(device, name), torch.no_grad():
+    with (
+        memory.told(device, name, reading, partial(memory.weights_that_fit, checkpoint.parameters, dtype, device)),
+        torch.no_grad(),
+    ):
         decoder = _read_decoder(checkpoint, options, dtype, device, adapters, progress, recipe)
         adapters.loaded()
     slot, embed = token_bytes(decoder.layers, dtype), decoder.hidden_size * dtype.itemsize
     pages = memory.choose_pages(options, slot, embed, device, name)
     progress("pools", None)
     info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
-    fitting = partial(memory.fitting_pages, options, slot, embed, device)
-    with memory.told(device, name, fitting), torch.no_grad():
+    fewer = partial(memory.fewer_pages, options, slot, embed, device)
+    with memory.told(device, name, "the pools were allocated", fewer), torch.no_grad():
         backend = TorchBackend(
             info,
             decoder,

@@ -9,11 +9,13 @@ from traceback import clear_frames
 import psutil
 import torch
 
+from pie_backend_torch.device import DTYPES
 from pie_backend_torch.options import TorchOptions
 from pie_core.errors import ResourceError
 
 MOST_TOKENS = 131072  # of a pool whose size nobody chose
 RESERVE = {"cpu": 256 << 20, "cuda": 2 << 30}  # bytes left for activations and everybody else
+ROOM_NOW = "that is room now: start again, and look for what takes memory meanwhile or limits this process"
 
 
 def free_bytes(device: torch.device) -> int:
@@ -24,14 +26,33 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_weights(needed: int, device: torch.device, backend: str) -> None:
-    """Raise `ResourceError` if weights of `needed` bytes do not fit."""
-    free = free_bytes(device)
-    if needed + RESERVE[device.type] > free:
+def check_weights(parameters: int, dtype: torch.dtype, device: torch.device, backend: str) -> None:
+    """Raise `ResourceError` if weights of so many numbers do not fit."""
+    if parameters * dtype.itemsize > _room(device):
+        weights = weights_in(parameters, dtype)
         raise ResourceError(
-            f"{backend}: the weights take {_size(needed)} and {device} has {_size(free)} free; free memory, take a "
-            "smaller dtype (--option dtype=bfloat16) or a smaller checkpoint"
+            f"{backend}: the weights take {weights}, {_left(device)}; {weights_that_fit(parameters, dtype, device)}"
         )
+
+
+def weights_in(parameters: int, dtype: torch.dtype) -> str:
+    """For people: "14.00 GiB in float32"."""
+    return f"{_size(parameters * dtype.itemsize)} in {str(dtype).removeprefix('torch.')}"
+
+
+def weights_that_fit(parameters: int, dtype: torch.dtype, device: torch.device) -> str:
+    """What to do where weights did not fit: the smaller dtypes in which they would now, or how much is lacking."""
+    smaller = {name: kind for name, kind in DTYPES.items() if kind.itemsize < dtype.itemsize}
+    fitting = {name: kind for name, kind in smaller.items() if parameters * kind.itemsize <= _room(device)}
+    if fitting:
+        sizes = " or ".join(weights_in(parameters, kind) for kind in fitting.values())
+        return f"they would fit as {sizes} (--option dtype={next(iter(fitting))})"
+    least = min((dtype, *smaller.values()), key=lambda kind: kind.itemsize)
+    lacking = parameters * least.itemsize - _room(device)
+    if lacking <= 0:
+        return ROOM_NOW
+    weights = weights_in(parameters, least)
+    return f"free {_upward(lacking)} more, which is room for {weights}, or take a smaller checkpoint"
 
 
 def choose_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device, backend: str) -> int:
@@ -60,30 +81,46 @@ def choose_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, devi
 
 def fitting_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> int:
     """How many pages would fit beside the Embeds in what is free now."""
-    room = free_bytes(device) - RESERVE[device.type] - embed_bytes * options.embeds
+    room = _room(device) - embed_bytes * options.embeds
     return max(0, room // (token_bytes * options.page_size))
 
 
+def fewer_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> str:
+    """What to do where the pools ran out of memory."""
+    count = fitting_pages(options, token_bytes, embed_bytes, device)
+    return (
+        f"free memory, or take fewer pages ({count} would fit: --option pages={count}), fewer Embeds (--option "
+        "embeds=...) or a smaller dtype (--option dtype=bfloat16)"
+    )
+
+
 @contextmanager
-def told(device: torch.device, backend: str, fitting: Callable[[], int] | None = None) -> Iterator[None]:
+def told(device: torch.device, backend: str, doing: str, instead: Callable[[], str]) -> Iterator[None]:
     """Around what allocates at load: the checks leave room, but others take memory too. Raises `ResourceError`.
 
-    fitting: how many pages would fit now, where it is the pools that are allocated.
+    doing: what ran out ("the pools were allocated"). instead: what to do about it, asked once all that is free again.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         clear_frames(error.__traceback__)  # they hold what was allocated so far
-        instead = "fewer pages (--option pages=...)"
-        if fitting is not None:
-            count = fitting()
-            instead = f"fewer pages ({count} would fit: --option pages={count})"
         raise ResourceError(
-            f"{backend}: {device} ran out of memory while the model was loaded, with {_size(free_bytes(device))} free; "
-            f"free memory, or take {instead}, fewer Embeds (--option embeds=...) or a smaller dtype (--option "
-            "dtype=bfloat16)"
+            f"{backend}: {device} ran out of memory while {doing}, {_left(device)}; {instead()}"
         ) from error
+
+
+def _room(device: torch.device) -> int:
+    return free_bytes(device) - RESERVE[device.type]
+
+
+def _left(device: torch.device) -> str:
+    free, reserve = _size(free_bytes(device)), _size(RESERVE[device.type])
+    return f"and {device} has {free} free, {reserve} to be left for activations"
 
 
 def _size(count: int) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
+def _upward(count: int) -> str:
+    return f"{-(-count // (1 << 20))} MiB"

@@ -1,0 +1,82 @@
+"""Memory that is not there is said with what would fit; and what is said to fit does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from pie_backend_torch import memory
+from pie_backend_torch.options import TorchOptions
+from pie_backend_torch.plugin import load
+from safetensors.torch import load_file
+
+from pie_core.errors import ResourceError
+from pie_core.inference.backend import Progress
+from pie_core.model import ModelSpec
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the machine say that so many bytes are free, besides those that are kept for activations."""
+
+    def say(count: int) -> None:
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=memory.RESERVE["cpu"] + count))
+
+    return say
+
+
+def loaded(path: Path, progress: Progress = lambda stage, share: None, **options: Any) -> Any:
+    settings: dict[str, Any] = {"pages": 1, "embeds": 1, "device": "cpu"} | options
+    return load(ModelSpec("tiny", path), TorchOptions(**settings), progress)
+
+
+def numbers(path: Path) -> int:
+    return sum(tensor.numel() for tensor in load_file(path / "model.safetensors").values())
+
+
+def test_weights_that_do_not_fit_are_refused_with_the_dtypes_in_which_they_do(
+    make: Any, left: Callable[[int], None]
+) -> None:
+    count = numbers(path := make("llama"))
+    sizes = f"{count * 4 / 2**20:.1f} MiB in float32,.*{count * 2 / 2**20:.1f} MiB in bfloat16 or .* in float16"
+    left(count * 4 - 1)
+    with pytest.raises(ResourceError, match=rf"{sizes} \(--option dtype=bfloat16\)"):
+        loaded(path, dtype="float32")
+    for dtype in ("bfloat16", "float16"):
+        left(count * 4 - 1)
+        loaded(path, dtype=dtype)
+        left(count * 2 - 1)
+        for wanted in (dtype, "float32"):
+            with pytest.raises(ResourceError, match=r"free 1 MiB more, .*in b?float16, or take a smaller checkpoint"):
+                loaded(path, dtype=wanted)
+
+
+@pytest.mark.parametrize("implementation", ["lean", "generic"])
+def test_running_out_while_weights_are_read_names_dtypes_that_fit_and_no_pools(
+    make: Any, left: Callable[[int], None], implementation: str
+) -> None:
+    count = numbers(path := make("llama"))
+
+    def others_take(rest: int) -> Progress:
+        def meanwhile(stage: str, share: float | None) -> None:
+            if stage == "weights":
+                left(rest)
+                raise torch.OutOfMemoryError("somebody else")
+
+        return meanwhile
+
+    for rest, dtype, message in (
+        (count * 4 - 1, "float32", r"in float32\).* in bfloat16 or .*\(--option dtype=bfloat16\)"),
+        (count * 2 - 1, "float32", r"in float32\).*free 1 MiB more, which is room for .* in bfloat16"),
+        (count * 2 - 1, "float16", r"in float16\).*free 1 MiB more, which is room for .* in float16"),
+        (count * 2, "float16", r"in float16\).*that is room now: start again"),
+    ):
+        left(1 << 30)
+        with pytest.raises(ResourceError, match=f"^torch: cpu ran out .* the weights were read .*{message}") as caught:
+            loaded(path, others_take(rest), implementation=implementation, dtype=dtype)
+        assert "page" not in str(caught.value) and "Embed" not in str(caught.value)
