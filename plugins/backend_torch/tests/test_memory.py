@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -80,3 +81,47 @@ def test_running_out_while_weights_are_read_names_dtypes_that_fit_and_no_pools(
         with pytest.raises(ResourceError, match=f"^torch: cpu ran out .* the weights were read .*{message}") as caught:
             loaded(path, others_take(rest), implementation=implementation, dtype=dtype)
         assert "page" not in str(caught.value) and "Embed" not in str(caught.value)
+
+
+def full_device() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+FULL: dict[str, Callable[[], object]] = {  # each raises what it raises where there is no memory
+    "device": full_device,
+    "torch on the host": lambda: torch.empty(1 << 60, dtype=torch.uint8),
+    "numpy": lambda: np.zeros(1 << 60, np.uint8),
+}
+
+
+@pytest.mark.parametrize("where", FULL)
+@pytest.mark.parametrize(("stage", "tokens"), [("weights", 0), ("check", 1), ("check", 2)])
+def test_running_out_while_transformers_reads_or_tries_a_model_is_no_fault_of_the_model(
+    make: Any, monkeypatch: pytest.MonkeyPatch, where: str, stage: str, tokens: int
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    genuine = torch.nn.Embedding.forward
+
+    def embed(self: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+        if ids.numel() >= tokens:  # one is the probe's, more are of the reference
+            FULL[where]()
+        return genuine(self, ids)
+
+    def fill(now: str, _: float | None) -> None:
+        if now == stage == "check":
+            monkeypatch.setattr(torch.nn.Embedding, "forward", embed)
+        elif now == stage:
+            monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: FULL[where]())
+
+    with pytest.raises(ResourceError, match="ran out of memory while the weights were read"):
+        loaded(make("llama"), fill, implementation="generic")
+
+
+def test_an_error_that_is_not_about_memory_is_left_alone(make: Any) -> None:
+    def fail(stage: str, _: float | None) -> None:
+        if stage == "weights":
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        loaded(make("llama"), fail)

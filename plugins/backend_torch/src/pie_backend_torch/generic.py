@@ -19,6 +19,7 @@ from pie_backend_torch.checkpoint import Checkpoint
 from pie_backend_torch.families import check_family, position_limit
 from pie_backend_torch.flash.selfcheck import Asked
 from pie_backend_torch.kernels import Attention, Kernels
+from pie_backend_torch.memory import ran_out
 from pie_backend_torch.packing import adaptable_layers, pack_linears, split_activations
 from pie_backend_torch.pool import KvPool, LayerShape
 from pie_backend_torch.rows import pad_rows
@@ -187,6 +188,8 @@ def _read_model(checkpoint: Checkpoint, dtype: torch.dtype, progress: Progress) 
             where, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True, **LOCAL
         )
     except Exception as error:  # transformers raises anything here
+        if ran_out(error):
+            raise
         kind = UnsupportedError if "Unrecognized configuration class" in str(error) else CheckpointError
         raise kind(f"{where}: transformers cannot load this model ({_first_line(error)})") from error
     _check_report(report, where)
@@ -221,6 +224,8 @@ def _probe(model: Any, device: torch.device) -> tuple[tuple[LayerShape, ...], li
         ids = torch.zeros(1, 1, dtype=torch.int64, device=device)
         decoder(inputs_embeds=model.get_input_embeddings()(ids), position_ids=ids, use_cache=False, pie=recorder)
     except (TypeError, AttributeError, RuntimeError, ValueError) as error:
+        if ran_out(error):
+            raise
         raise UnsupportedError(f"its decoder does not run on Embeds alone ({_first_line(error)})") from error
     finally:
         for hook in hooks:

@@ -102,11 +102,20 @@ def told(device: torch.device, backend: str, doing: str, instead: Callable[[], s
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if not ran_out(error):
+            raise
         clear_frames(error.__traceback__)  # they hold what was allocated so far
         raise ResourceError(
             f"{backend}: {device} ran out of memory while {doing}, {_left(device)}; {instead()}"
         ) from error
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether it says that there is no memory, of a device or of the host."""
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return True  # torch has no type for it
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def _room(device: torch.device) -> int:

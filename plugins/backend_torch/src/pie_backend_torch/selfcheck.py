@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pie_backend_torch.memory import ran_out
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Span, build_step
 from pie_core.errors import UnsupportedError
@@ -44,6 +45,8 @@ def take_reference(model: Any, decoder: Any, device: torch.device) -> Reference:
         hidden = [decoder(input_ids=row[None], use_cache=False).last_hidden_state[0].float() for row in ids]
         logits = [model(input_ids=row[None], use_cache=False).logits[0].float() for row in ids]
     except (TypeError, AttributeError, RuntimeError, ValueError, IndexError) as error:
+        if ran_out(error):
+            raise
         raise UnsupportedError(f"it does not run by itself ({type(error).__name__}: {error})") from error
     return Reference(ids, hidden, logits)
 
