@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from pie_backend_torch.options import TorchOptions
+from pie_backend_torch.plugin import load
 from pie_traits_text.allocate import CopyKvpage
 
 from pie_core.errors import ResourceError
-from pie_core.resource import Embed, KvPage
+from pie_core.inference.backend import Progress
+from pie_core.model import ModelSpec
+from pie_core.resource import KvPage
 
-from .conftest import ON_CPU, Driver, write_adapter
+from .conftest import DEVICE, ON_CPU, Driver, write_adapter
 
 pytestmark = pytest.mark.skipif(ON_CPU, reason="needs a GPU: set PIE_TEST_DEVICE=cuda")
 
@@ -77,14 +81,32 @@ def test_no_memory_is_left_when_a_backend_is_closed(start: Any) -> None:
     assert left[1] - left[0] < 1 << 20
 
 
-def test_a_pool_that_others_leave_no_room_for_is_an_error_that_says_so(start: Any, monkeypatch: Any) -> None:
-    from pie_backend_torch import memory
+@contextmanager
+def others_leave(free: int) -> Iterator[Progress]:
+    """Has somebody take all of the device's memory but this once a model's weights are read."""
+    taken: list[torch.Tensor] = []
 
-    genuine = memory.free_bytes
-    monkeypatch.setattr(memory, "free_bytes", lambda device: genuine(device) + (1 << 50))  # seen before others took it
-    with pytest.raises(ResourceError, match=r"ran out of memory while the pools were allocated.*--option pages"):
-        start("llama", pages=1 << 30)
-    assert start("llama").backend.capacity[Embed] == 4096
+    def take(stage: str, _: float | None) -> None:
+        if stage == "pools":
+            torch.cuda.empty_cache()
+            taken.append(torch.empty(torch.cuda.mem_get_info()[0] - free, dtype=torch.uint8, device="cuda"))
+
+    yield take
+    taken.clear()
+    torch.cuda.empty_cache()
+
+
+def test_a_pool_that_others_leave_no_room_for_is_an_error_with_the_pages_that_fit_then(make: Any) -> None:
+    def sized(progress: Progress, pages: int) -> Any:
+        options = TorchOptions(device=DEVICE, dtype="float32", pages=pages, embeds=64)
+        return load(ModelSpec("tiny", make("llama")), options, progress)
+
+    with others_leave(3 << 30) as take:
+        with pytest.raises(ResourceError, match=r"ran out .* the pools were allocated.*--option pages=\d+") as caught:
+            sized(take, 1_000_000)  # 12 GB
+        pages = int(str(caught.value).partition("--option pages=")[2].split(")")[0])
+        assert pages > 80_000  # a GB
+        assert sized(lambda stage, share: None, pages - 1000)  # the first try's weights are still there
 
 
 def test_the_default_pool_leaves_memory_free_and_a_larger_one_is_refused(start: Any) -> None:

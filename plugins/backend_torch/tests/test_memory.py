@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 from pie_core.errors import ResourceError
 from pie_core.inference.backend import Progress
 from pie_core.model import ModelSpec
+from pie_core.resource import Embed, KvPage
 
 
 @pytest.fixture
@@ -125,3 +128,74 @@ def test_an_error_that_is_not_about_memory_is_left_alone(make: Any) -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         loaded(make("llama"), fail)
+
+
+PAGE, EMBED = 16 * (3 * 2 * 2 * 16 * 4 + 8), 64 * 4  # bytes, in float32
+
+
+def advised(error: BaseException) -> dict[str, int]:
+    return {name: int(count) for name, count in re.findall(r"--option (\w+)=(\d+)", str(error))}
+
+
+@pytest.mark.parametrize(
+    ("free", "options", "advice"),
+    [
+        (10 * PAGE + 64 * EMBED, {"pages": 11, "embeds": 64}, {"pages": 10}),
+        (10 * PAGE + 64 * EMBED - 1, {"pages": 64, "embeds": 64}, {"pages": 9}),
+        (2 * PAGE + 64 * EMBED, {"pages": None, "embeds": 64}, {"pages": 2}),  # not one in 40% of two
+        (100 * PAGE, {"pages": 64, "embeds": 5000}, {"pages": 50, "embeds": 50 * PAGE // EMBED}),
+        (100 * PAGE, {"pages": None, "embeds": 5000}, {"pages": 50, "embeds": 50 * PAGE // EMBED}),
+        (100 * PAGE, {"pages": 7, "embeds": 5000}, {"pages": 7, "embeds": 93 * PAGE // EMBED}),
+        (PAGE + 3 * EMBED, {"pages": 1, "embeds": 64}, {"pages": 1, "embeds": 3}),
+    ],
+)
+def test_pools_that_do_not_fit_are_refused_with_sizes_that_do(
+    make: Any, left: Callable[[int], None], free: int, options: dict[str, Any], advice: dict[str, int]
+) -> None:
+    def sized(**sizes: Any) -> Any:
+        left(1 << 30)  # for weights
+        return loaded(make("llama"), lambda stage, _: left(free) if stage == "weights" else None, **sizes)
+
+    with pytest.raises(ResourceError, match="would fit") as caught:
+        sized(**options)
+    assert advised(caught.value) == advice
+    assert sized(**options | advice).capacity == {KvPage: advice["pages"], Embed: (options | advice)["embeds"]}
+    for name, count in advice.items():
+        with pytest.raises(ResourceError):
+            sized(**options | advice | {name: count + 1})
+
+
+def test_no_size_is_advised_where_none_fits(make: Any, left: Callable[[int], None]) -> None:
+    left(1 << 30)
+    with pytest.raises(ResourceError, match="free 1 MiB more at the least, for one page and one Embed") as caught:
+        loaded(make("llama"), lambda stage, _: left(PAGE) if stage == "weights" else None)
+    assert advised(caught.value) == {}
+
+
+@pytest.mark.parametrize(
+    ("pages", "free", "advice"),
+    [
+        (50_000, 10 * PAGE + 64 * EMBED, {"pages": 10}),
+        (50_000, 1 << 30, {}),  # what was wanted would fit: no other size is advised
+        (None, 1 << 30, {}),
+    ],
+)
+def test_running_out_while_pools_are_allocated_names_the_pages_that_fit_by_then(
+    make: Any, left: Callable[[int], None], pages: int | None, free: int, advice: dict[str, int]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def fill(stage: str, _: float | None) -> None:
+        if stage == "pools":
+            left(free)
+            limit = psutil.Process().memory_info().vms + (16 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+
+    left(1 << 30)
+    try:
+        with pytest.raises(ResourceError, match=r"^torch: cpu ran out .* the pools were allocated") as caught:
+            loaded(make("llama"), fill, pages=pages, embeds=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert advised(caught.value) == advice
+    assert bool(advice) != ("that is room now: start again" in str(caught.value))

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 import torch
+from msgspec.structs import replace
 from safetensors import safe_open
 from torch import Tensor
 
@@ -78,8 +79,8 @@ def load_backend(
     pages = memory.choose_pages(options, slot, embed, device, name)
     progress("pools", None)
     info = _info(spec, checkpoint, decoder, tokenizer, options.page_size, adapters.selection.names)
-    fewer = partial(memory.fewer_pages, options, slot, embed, device)
-    with memory.told(device, name, "the pools were allocated", fewer), torch.no_grad():
+    fitting = partial(memory.pools_that_fit, replace(options, pages=pages), slot, embed, device)
+    with memory.told(device, name, "the pools were allocated", fitting), torch.no_grad():
         backend = TorchBackend(
             info,
             decoder,

@@ -60,38 +60,43 @@ def choose_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, devi
 
     token_bytes: what one token slot takes over all layers; embed_bytes: what one Embed takes.
     """
-    page, embeds = token_bytes * options.page_size, embed_bytes * options.embeds
-    fitting = fitting_pages(options, token_bytes, embed_bytes, device)
-    if options.pages is not None:
-        if options.pages > fitting:
-            raise ResourceError(
-                f"{backend}: {options.pages} pages of {_size(page)} take {_size(options.pages * page)} beside "
-                f"{_size(embeds)} of Embeds, and {device} has {_size(free_bytes(device))} free; {fitting} pages would "
-                f"fit (--option pages={fitting})"
-            )
-        return options.pages
-    pages = min(MOST_TOKENS // options.page_size, int(fitting * options.memory))
-    if pages < 1:
-        raise ResourceError(
-            f"{backend}: not one page of {_size(page)} fits in {options.memory:.0%} of what {device} has left beside "
-            f"{_size(embeds)} of Embeds; free memory or take fewer Embeds (--option embeds=...)"
-        )
-    return pages
+    page, fitting = token_bytes * options.page_size, _fitting_pages(options, token_bytes, embed_bytes, device)
+    pages = options.pages or min(MOST_TOKENS // options.page_size, int(fitting * options.memory))
+    if 1 <= pages <= fitting:
+        return pages
+    what = (
+        f"not one page of {_size(page)} fits in {options.memory:.0%} of what is left"
+        if options.pages is None
+        else f"{pages} pages of {_size(page)} take {_size(pages * page)} and do not fit"
+    )
+    raise ResourceError(
+        f"{backend}: {what} beside {_size(embed_bytes * options.embeds)} of Embeds, {_left(device)}; "
+        f"{pools_that_fit(options, token_bytes, embed_bytes, device)}"
+    )
 
 
-def fitting_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> int:
+def pools_that_fit(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> str:
+    """What to do where the pools did not fit: how many pages would now, if any; else with fewer Embeds; or what lacks.
+
+    Of what is left, half is for pages then, and the rest for Embeds.
+    """
+    fitting = _fitting_pages(options, token_bytes, embed_bytes, device)
+    if options.pages is not None and options.pages <= fitting:
+        return ROOM_NOW
+    if fitting:
+        return f"{fitting} pages would fit (--option pages={fitting})"
+    page, room = token_bytes * options.page_size, _room(device)
+    pages = max(1, min(options.pages or MOST_TOKENS // options.page_size, room // 2 // page))
+    embeds = (room - pages * page) // embed_bytes
+    if embeds < 1:
+        return f"free {_upward(page + embed_bytes - room)} more at the least, for one page and one Embed"
+    return f"{pages} pages and {embeds} Embeds would fit (--option pages={pages} --option embeds={embeds})"
+
+
+def _fitting_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> int:
     """How many pages would fit beside the Embeds in what is free now."""
     room = _room(device) - embed_bytes * options.embeds
     return max(0, room // (token_bytes * options.page_size))
-
-
-def fewer_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> str:
-    """What to do where the pools ran out of memory."""
-    count = fitting_pages(options, token_bytes, embed_bytes, device)
-    return (
-        f"free memory, or take fewer pages ({count} would fit: --option pages={count}), fewer Embeds (--option "
-        "embeds=...) or a smaller dtype (--option dtype=bfloat16)"
-    )
 
 
 @contextmanager
