@@ -37,7 +37,8 @@ import click
 import structlog
 import torch
 from checkpoints import make_checkpoint
-from decode import LONG, LOOPS, PROMPT, driven_by_inferlets
+from decode import LONG, PROMPT
+from decode_sides import LOOPS, driven_by_inferlets
 from pie_backend_torch.ahead.steps import StepsAhead
 from pie_backend_torch.building import TorchKernels
 from pie_backend_triton.attention import TileAttention
