@@ -12,7 +12,8 @@ How much of it the device is idle, and why, is for `exposed.py`.
 All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
 (TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
 Ratios are medians over the rounds of neighbours in time, in a random order. `least_` are differences of the least long
-and the least short run: what others do on the machine only ever adds.
+and the least short run: what others do on the machine only ever adds. A JSON line for each width and side, then a table
+on the error stream.
 """
 
 from __future__ import annotations
@@ -42,12 +43,25 @@ from decode_sides import (
     transformers_generate,
 )
 from pie_backend_torch.loop import greedy
-from report import emit, machine
+from report import Columns, Row, emit, machine, print_table
 
 from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
 from pie_core.controller import Controller, Settings
 
 SHORT, LONG, PROMPT = 4, 68, 64
+COLUMNS: Columns = {
+    "side": "side",
+    "sequences": "width",
+    "ms per token": "tpot_ms",
+    "tokens/s": "tokens_per_s",
+    "to transformers": "to_transformers",
+    "to own loop": "to_own_loop",
+    "least to own loop": "least_to_own_loop",
+    "to steps alone": "to_steps_alone",
+    "CPU to own loop": "cpu_to_own_loop",
+    "least CPU to own loop": "least_cpu_to_own_loop",
+    "the same tokens": "same_tokens",
+}
 
 
 @dataclass
@@ -127,12 +141,12 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads, "backend": backend} | machine(
             device
         )
-        for width in map(int, widths.split(",")):
-            run_width(sides, width, rounds, facts)
+        rows = [row for width in map(int, widths.split(",")) for row in run_width(sides, width, rounds, facts)]
+        print_table(rows, COLUMNS)
         runner.run(controller.close())
 
 
-def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[str, object]) -> None:
+def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: Row) -> list[Row]:
     """Measure all sides at one width, interleaved, and print a row for each."""
     draw = random.Random(width)
     prompts = [[draw.randrange(5, VOCABULARY) for _ in range(PROMPT)] for _ in range(width)]
@@ -141,31 +155,34 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: dict[s
     for _ in range(rounds):
         for name in draw.sample(list(sides), len(sides)):
             samples[name].append(measure(sides[name], prompts))
-    tokens = LONG - SHORT
-    own = samples["own loop"]
-    for name, taken in samples.items():
-        wall = statistics.median(sample.took("wall_s") for sample in taken)
+    return [
         emit(
-            {
-                "benchmark": "decode",
-                "side": name,
-                "width": width,
-                "tokens_per_s": round(tokens * width / wall, 1),
-                "tpot_ms": round(wall / tokens * 1e3, 3),
-                "cpu_ms_per_token": round(statistics.median(s.took("cpu_s") for s in taken) / tokens / width * 1e3, 3),
-                "to_transformers": _ratio(taken, samples.get("transformers"), "wall_s"),
-                "least_tpot_ms": round(least(taken, "wall_s") / tokens * 1e3, 3),
-                "to_own_loop": _ratio(taken, own, "wall_s"),
-                "least_to_own_loop": round(least(taken, "wall_s") / least(own, "wall_s"), 3),
-                "to_steps_alone": _ratio(taken, samples.get("steps alone"), "wall_s"),
-                "cpu_to_transformers": _ratio(taken, samples.get("transformers"), "cpu_s"),
-                "cpu_to_own_loop": _ratio(taken, own, "cpu_s"),
-                "least_cpu_to_own_loop": round(least(taken, "cpu_s") / least(own, "cpu_s"), 3),
-                "same_tokens": answers[name] == answers["own loop"],
-                "rounds": rounds,
-            }
+            {"benchmark": "decode", "side": name, "width": width}
+            | figures(name, samples, width)
+            | {"same_tokens": answers[name] == answers["own loop"], "rounds": rounds}
             | facts
         )
+        for name in samples
+    ]
+
+
+def figures(name: str, samples: dict[str, list[Sample]], width: int) -> Row:
+    """Of one side: per token, and as a share of others."""
+    taken, own, tokens = samples[name], samples["own loop"], LONG - SHORT
+    wall = statistics.median(sample.took("wall_s") for sample in taken)
+    return {
+        "tokens_per_s": round(tokens * width / wall, 1),
+        "tpot_ms": round(wall / tokens * 1e3, 3),
+        "cpu_ms_per_token": round(statistics.median(s.took("cpu_s") for s in taken) / tokens / width * 1e3, 3),
+        "to_transformers": _ratio(taken, samples.get("transformers"), "wall_s"),
+        "least_tpot_ms": round(least(taken, "wall_s") / tokens * 1e3, 3),
+        "to_own_loop": _ratio(taken, own, "wall_s"),
+        "least_to_own_loop": round(least(taken, "wall_s") / least(own, "wall_s"), 3),
+        "to_steps_alone": _ratio(taken, samples.get("steps alone"), "wall_s"),
+        "cpu_to_transformers": _ratio(taken, samples.get("transformers"), "cpu_s"),
+        "cpu_to_own_loop": _ratio(taken, own, "cpu_s"),
+        "least_cpu_to_own_loop": round(least(taken, "cpu_s") / least(own, "cpu_s"), 3),
+    }
 
 
 def _ratio(ours: list[Sample], theirs: list[Sample] | None, of: str) -> float | None:

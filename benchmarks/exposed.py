@@ -13,6 +13,8 @@ What the device does between two steps, such as taking plans or running passes o
 between two bursts the device has nothing to do but wait for them. "apart": bursts of 16 to 28, of another length for
 each program, so that others run while one joins.
 
+Prints a JSON line for each width and way, then a table on the error stream.
+
     python benchmarks/exposed.py [--widths 1,8,32] [--step-ms 0.92,1.18,1.25] [--rounds 9] [--device cuda] [--shape 1b]
 """
 
@@ -44,11 +46,22 @@ from pie_backend_torch.building import TorchKernels
 from pie_backend_triton.attention import TileAttention
 from pie_backend_triton.tiles import Cutting
 from pie_traits_decode.steps import Decode
-from report import emit, machine
+from report import Columns, emit, machine, print_table
 
 from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
 from pie_core.controller import Controller, Settings
 
+COLUMNS: Columns = {
+    "tokens are asked for": "how",
+    "programs": "width",
+    "idle, us of a step": "exposed_us",
+    "busy": lambda row: f"{row['busy']:.1%}",
+    "longest idle, ms": "longest_idle_ms",
+    "steps": "steps",
+    "a step, ms": "step_ms",
+    "plans": "plans",
+    "a plan, us": "plan_us",
+}
 LAUNCH_S = 5e-3  # of a pass of `forward`
 TOKEN = 100  # that is always drawn: a letter
 TOGETHER = """
@@ -226,6 +239,7 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
             backend.embeds = torch.zeros(16384, Nothing.hidden_size)
         spare_what_is_loaded()
         facts = {"device": device} | ({} if device == "cpu" else {"shape": shape}) | machine(device)
+        rows = []
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
             decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)
             for how, loop, tokens in (
@@ -238,11 +252,9 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
                 generate = driven_by_inferlets(controller.application, runner.get_loop(), loop)
                 draw = random.Random(width)
                 prompts = [[draw.randrange(5, 250) for _ in range(PROMPT)] for _ in range(width)]
-                emit(
-                    {"benchmark": "exposed", "how": how, "width": width}
-                    | measured(steps, generate, prompts, tokens, rounds)
-                    | facts
-                )
+                found = measured(steps, generate, prompts, tokens, rounds)
+                rows.append(emit({"benchmark": "exposed", "how": how, "width": width} | found | facts))
+        print_table(rows, COLUMNS)
         runner.run(controller.close())
 
 

@@ -9,8 +9,8 @@ One row for a kernel, a shape and a setting: `us` and `torch_us` (of the device 
 `torch_error` against float64 (attention: float32), and `roof`, how much of a read-bandwidth probe of the same run the
 bytes are that have to be moved. `prefix` rows are 64 branches of one context; `step` rows a whole decode step of a
 model with random weights, `host_us` the same launched kernel after kernel, `served_us` planned anew each time as well
-(with FlashInfer's attention too, where it is installed). Exits with 1 if an error is larger than 1e-2 of the largest
-number, or if a part fails.
+(with FlashInfer's attention too, where it is installed). At the end a table, on the error stream. Exits with 1 if an
+error is larger than 1e-2 of the largest number, or if a part fails.
 """
 
 from __future__ import annotations
@@ -22,10 +22,25 @@ from itertools import product
 
 import click
 import torch
-from report import emit, machine
+from report import Columns, Row, emit, machine, print_table
 
 BOUND = 1e-2
 PARTS = ("attention", "prefix", "step", "rows")
+COLUMNS: Columns = {
+    "shape": "shape",
+    "kernel": "kernel",
+    "of": lambda row: setting(row),
+    "us": "us",
+    "torch, us": "torch_us",
+    "to torch": "to_torch",
+    "of the bandwidth": lambda row: f"{row['roof']:.1%}" if "roof" in row else None,
+    "from the host, us": "host_us",
+    "tokens/s": "tokens_per_s",
+    "error": "error",
+    "torch's error": "torch_error",
+}
+FIGURES = {"us", "torch_us", "to_torch", "sdpa_us", "roof", "error", "torch_error", "refused", "tflops", "gbps"}
+FIGURES |= {"host_us", "served_us", "plan_us", "tokens_per_s"}
 
 
 @click.command(help=__doc__)
@@ -52,17 +67,25 @@ def main(device: str, shapes: str, parts: str) -> None:
     facts = machine(device) | {"triton": triton.__version__}
     run = Run(where, torch.float32 if tiny else torch.bfloat16, read_gbps(where), tiny)
     emit({"benchmark": "kernels", "kernel": "read_bandwidth", "gbps": round(run.gbps, 1)} | facts)
-    wrong = 0
+    wrong, told = 0, []
     with torch.inference_mode():
         for name, part in product(shapes.split(","), parts.split(",")):
             try:
                 for row in measured[part](run, SHAPES[name]):
                     wrong += not row.get("error", 0.0) <= BOUND
+                    told.append({"shape": name} | row)
                     emit({"benchmark": "kernels", "shape": name, "dtype": str(run.dtype)[6:]} | row | facts)
             except Exception:  # one part that fails does not stop the next
                 wrong += 1
                 print(f"{name} {part}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+    print_table(told, COLUMNS)
     sys.exit(1 if wrong else 0)
+
+
+def setting(row: Row) -> str:
+    """What a row is of: all that it says and did not measure."""
+    told = {name: value for name, value in row.items() if name not in FIGURES | {"shape", "kernel"} and value != -1}
+    return ", ".join(value if isinstance(value, str) else f"{name} {value}" for name, value in told.items())
 
 
 if __name__ == "__main__":

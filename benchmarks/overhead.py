@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -35,7 +34,7 @@ from typing import Any
 import click
 from pie_traits_decode.handler import DecodeHandler
 from programs import next_event
-from report import emit, machine
+from report import Columns, emit, machine, print_table
 from sandbox import Idle, finish, quieten
 
 from pie_core.application.application import Application
@@ -100,6 +99,15 @@ async def awaited(model, q, pages, emb, count):
         await get_next_dist(q, emb, 1)
 """
 WAYS = {"calls": "by three calls", "bursts": "by decode"}
+COLUMNS: Columns = {
+    "tier": "tier",
+    "a token is drawn": lambda row: WAYS[row["way"]],
+    "programs": "programs",
+    "step, us": lambda row: round(row["step_us"]),
+    "CPU, us": lambda row: round(row["cpu_us"]),
+    "program": lambda row: row["program"] or None,
+    **{name: name for name in COMPONENTS[1:]},
+}
 
 
 class Meter:
@@ -231,19 +239,6 @@ def tiers(names: Sequence[str]) -> dict[str, Callable[[], Tier]]:
     return {name: makers[name] for name in names}
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Components by tier, way and number of programs."""
-    lines = [
-        "| tier | a token is drawn | programs | step, us | CPU, us | " + " | ".join(COMPONENTS) + " |",
-        "|---|---|" + "---|" * (3 + len(COMPONENTS)),
-    ]
-    for row in rows:
-        parts = [f"{row[name]:.1f}" if row[name] or name != "program" else "" for name in COMPONENTS]
-        head = [row["tier"], WAYS[row["way"]], str(row["programs"]), f"{row['step_us']:.0f}", f"{row['cpu_us']:.0f}"]
-        lines.append(f"| {' | '.join([*head, *parts])} |")
-    return "\n".join(lines)
-
-
 async def run(programs: Sequence[int], names: Sequence[str], tokens: int, launches: int) -> None:
     """All rows."""
     meter, rows, facts = Meter(), [], machine()
@@ -257,10 +252,10 @@ async def run(programs: Sequence[int], names: Sequence[str], tokens: int, launch
             for way in WAYS:
                 await bench.spent(way, STEPS)  # whatever is done once is done
                 found = await bench.tokens(way, max(3, tokens // STEPS // count))
-                rows.append({"benchmark": "overhead", "tier": name, "way": way, "programs": count, **found} | facts)
-                emit(rows[-1])
+                row = {"benchmark": "overhead", "tier": name, "way": way, "programs": count, **found}
+                rows.append(emit(row | facts))
             await bench.close()
-    print(table(rows), file=sys.stderr)
+    print_table(rows, COLUMNS)
 
 
 @click.command(help=__doc__)

@@ -4,9 +4,10 @@
         [--t-ms 1,2,5,10,20]
 
 First a sweep, one row each, finds the k and the t_ms with the most requests per second. Then those, eager and adaptive
-run interleaved in one process, one row each. A request is an inferlet of the trusted tier that completes a text by 8 to
-64 tokens. As many clients as there are to be inferlets each make REQUESTS of them, one after the other, so that their
-steps do not stay abreast. k-only keeps its default patience (without it, it would not end).
+run interleaved in one process, one row each, and as a table on the error stream. A request is an inferlet of the
+trusted tier that completes a text by 8 to 64 tokens. As many clients as there are to be inferlets each make REQUESTS of
+them, one after the other, so that their steps do not stay abreast. k-only keeps its default patience (without it, it
+would not end).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import click
 import structlog
 from checkpoints import SHAPES, make_checkpoint
-from report import emit, machine
+from report import Columns, emit, machine, print_table
 
 from pie_core.application.program import Program
 from pie_core.controller import Controller, Settings
@@ -48,6 +49,15 @@ async def main():
 """,
     "completion.py",
 )
+COLUMNS: Columns = {
+    "policy": "policy",
+    "options": lambda row: ", ".join(f"{name} = {value}" for name, value in row["options"].items()),
+    "requests/s": "requests_per_s",
+    "CPU, ms of a request": "cpu_ms_per_request",
+    "wall time to adaptive": "wall_to_adaptive",
+    "mean batch of forward": "mean_forward_batch",
+    "the same answers": "same_answers",
+}
 REQUESTS = 2  # of each client
 PROMPTS = ("The capital of France is", "Ann has two apples and", "Once upon a time there was a king who")
 
@@ -149,21 +159,21 @@ async def compare(place: Place, inferlets: int, rounds: int, ks: list[str], peri
         forwards = {
             name: next(iter(side.models.values())).layer.statistics.calls["forward"] for name, side in sides.items()
         }
-    reference = samples["adaptive"]
+    reference, rows = samples["adaptive"], []
     for name, taken in samples.items():
         ratios = [ours.wall_s / theirs.wall_s for ours, theirs in zip(taken, reference, strict=True)]
-        emit(
-            {
-                "benchmark": "policies",
-                "policy": name,
-                "options": chosen[name],
-                **figures(taken),
-                "wall_to_adaptive": round(statistics.median(ratios), 3),
-                "mean_forward_batch": round(forwards[name].mean_batch, 1),
-                "same_answers": taken[0].answers == reference[0].answers,
-                **facts,
-            }
-        )
+        row = {
+            "benchmark": "policies",
+            "policy": name,
+            "options": chosen[name],
+            **figures(taken),
+            "wall_to_adaptive": round(statistics.median(ratios), 3),
+            "mean_forward_batch": round(forwards[name].mean_batch, 1),
+            "same_answers": taken[0].answers == reference[0].answers,
+            **facts,
+        }
+        rows.append(emit(row))
+    print_table(rows, COLUMNS)
 
 
 @click.command(help=__doc__)

@@ -1,4 +1,4 @@
-"""One JSON line per row, with machine, versions and commit, so that a figure can be traced."""
+"""One JSON line per row, with machine, versions and commit, so that a figure can be traced; then a table to read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
 
+Row = dict[str, Any]
+Columns = Mapping[str, str | Callable[[Row], object]]
+"""What a cell holds, by the heading of its column: a field of the row, or what is made of the row."""
 
-def machine(device: str = "cpu") -> dict[str, Any]:
+
+def machine(device: str = "cpu") -> Row:
     """Where and what this was measured with; on a GPU its name and driver too."""
     return {
         "cpu": _cpu_name(),
@@ -27,9 +32,17 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def emit(row: dict[str, Any], out: TextIO = sys.stdout) -> None:
-    """Print a row."""
+def emit(row: Row, out: TextIO = sys.stdout) -> Row:
+    """Print a row, and give it back, for a table."""
     print(json.dumps(row), file=out, flush=True)
+    return row
+
+
+def print_table(rows: Iterable[Row], columns: Columns, out: TextIO = sys.stderr) -> None:
+    """Print rows as a table in Markdown, apart from the JSON lines. A field that a row lacks leaves its cell empty."""
+    print(_line(columns), "|---" * len(columns) + "|", sep="\n", file=out)
+    for row in rows:
+        print(_line(row.get(of) if isinstance(of, str) else of(row) for of in columns.values()), file=out)
 
 
 def usage(process: psutil.Process) -> dict[str, float]:
@@ -47,6 +60,10 @@ def private_kib(pid: int) -> int:
     """Memory that a process has written to and shares with nobody."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty"))
+
+
+def _line(cells: Iterable[object]) -> str:
+    return f"| {' | '.join('' if cell is None else str(cell) for cell in cells)} |"
 
 
 def _cpu_name() -> str:

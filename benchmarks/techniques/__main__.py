@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import pkgutil
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -13,13 +12,13 @@ import click
 import structlog
 import torch
 import transformers
-from report import emit, machine
+from report import emit, machine, print_table
 
 from techniques import sides
 from techniques.bench import Bench, Settled
 from techniques.form import Technique
 from techniques.measure import compare
-from techniques.table import table
+from techniques.table import COLUMNS, against
 
 
 def modules() -> list[str]:
@@ -38,10 +37,9 @@ async def run(chosen: Sequence[Technique], clients: Sequence[int], rounds: int, 
     async with Bench(settled) as bench:
         for count in clients:
             for technique in chosen:
-                for row in await compare(bench, technique, count, rounds):
-                    emit(row | facts)
-                    rows.append(row)
-    print(table(rows), file=sys.stderr)
+                found = await compare(bench, technique, count, rounds)
+                rows += [emit(row | facts) for row in found]
+    print_table(against(rows), COLUMNS)
 
 
 @click.command(help=__doc__)
