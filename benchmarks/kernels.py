@@ -15,12 +15,14 @@ error is larger than 1e-2 of the largest number, or if a part fails.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from itertools import product
 
 import click
+import structlog
 import torch
 from report import Columns, Row, emit, machine, print_table
 
@@ -49,6 +51,7 @@ FIGURES |= {"host_us", "served_us", "plan_us", "tokens_per_s"}
 @click.option("--parts", default=",".join(PARTS))
 def main(device: str, shapes: str, parts: str) -> None:
     """Entry point."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     tiny = device == "cpu"
     if tiny:  # said before any kernel is defined
         os.environ["TRITON_INTERPRET"], shapes = "1", "tiny"
