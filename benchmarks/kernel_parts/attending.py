@@ -36,8 +36,7 @@ def prefix(run: Run, shape: Shape) -> Iterator[Row]:
 
 
 def attended(run: Run, shape: Shape, context: int, new: int, branches: int, own: int) -> Row:
-    once = context * (1 if own >= 0 else branches) + max(own, 0) * branches
-    nbytes = (once + branches * new) * 2 * shape.kv_heads * shape.width * run.dtype.itemsize
+    nbytes = shape.kv_numbers(branches, context, new, own) * run.dtype.itemsize
     sides = [Attending(run, shape, context, new, branches, own) for _ in range(min(4, copies_of(nbytes, run.device)))]
     us, torch_us = (us_of([partial(one, side) for one in sides], run.device) for side in (0, 1))
     exact = sides[0].exact()
@@ -49,7 +48,7 @@ def attended(run: Run, shape: Shape, context: int, new: int, branches: int, own:
         "torch_us": round(torch_us, 2),
         "to_torch": round(us / torch_us, 3),
         "sdpa_us": round(dense_us(run, shape, context, new, branches), 2) if own < 0 else None,
-        "roof": round(nbytes / us / 1e3 / run.gbps, 3),
+        "roof": run.roof(nbytes, us),
         "error": error(sides[0](0), exact),
         "torch_error": error(sides[0](1), exact),
     }
@@ -58,7 +57,7 @@ def attended(run: Run, shape: Shape, context: int, new: int, branches: int, own:
 def dense_us(run: Run, shape: Shape, context: int, new: int, branches: int) -> float:
     """SDPA over keys that lie densely, as no server's do: what attention costs torch without pages."""
     length = context + new
-    nbytes = branches * length * 2 * shape.kv_heads * shape.width * run.dtype.itemsize
+    nbytes = shape.kv_numbers(branches, context, new, -1) * run.dtype.itemsize
 
     def made() -> Callable[[], torch.Tensor]:
         query = run.normal(branches, shape.heads, new, shape.width)

@@ -66,7 +66,7 @@ def compare(
         "us": round(us, 2),
         "torch_us": round(torch_us, 2),
         "to_torch": round(us / torch_us, 2),
-        "roof": round(nbytes / us / 1e3 / run.gbps, 3),
+        "roof": run.roof(nbytes, us),
         "error": error(ours(*inputs[0]), exact),
         "torch_error": error(theirs(*inputs[0]), exact),
     }

@@ -23,6 +23,11 @@ class Shape:
     vocab: int
     tied: bool = True
 
+    def kv_numbers(self, calls: int, context: int, new: int, own: int) -> int:
+        """Keys and values of a layer that calls of `new` tokens look at, what they share once; see `calls_of`."""
+        tokens = context * (1 if own >= 0 else calls) + calls * (max(own, 0) + new)
+        return tokens * 2 * self.kv_heads * self.width
+
 
 SHAPES = {
     "1b": Shape(2048, 8192, 32, 8, 64, 16, 128256),
@@ -43,6 +48,10 @@ class Run:
 
     def normal(self, *shape: int, scale: float = 1.0) -> torch.Tensor:
         return torch.randn(*shape, dtype=self.dtype, device=self.device).mul_(scale)
+
+    def roof(self, nbytes: int, us: float) -> float:
+        """How much of the device's read bandwidth it is to move so many bytes in this time."""
+        return round(nbytes / us / 1e3 / self.gbps, 3)
 
     def pick(self, full: Any, tiny: Any) -> Any:
         return tiny if self.tiny else full

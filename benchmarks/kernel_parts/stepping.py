@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
+from math import prod
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ from kernel_parts.shapes import PAGE, Run, Shape
 from kernel_parts.timing import host_us_of, us_of
 
 KINDS = ("triton", "torch")
+SETTINGS = (  # calls, context, and tokens of their own behind it, where they share it
+    *((calls, 1024, -1) for calls in (1, 8, 32, 128)),
+    *((64, context, 32) for context in (1024, 2048, 4096, 8192, 16384)),
+)
 
 
 def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
@@ -27,10 +32,8 @@ def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
     kinds = ("triton", "torch", "flashinfer") if run.device.type == "cuda" and find_spec("flashinfer") else KINDS
     for kind in kinds:
         model = Model(run, shape, kind)
-        for branches, context, own in run.pick(
-            ((1, 1024, -1), (8, 1024, -1), (32, 1024, -1), (64, 1024, 32), (64, 16384, 32)), ((2, 32, -1),)
-        ):
-            if kind == "torch" and branches * context > 1 << 18:
+        for branches, context, own in run.pick(SETTINGS, ((2, 32, -1), (3, 32, 5))):
+            if kind == "torch" and branches * context > 1 << 16:
                 continue  # it reads a shared prefix once for each branch
             yield {"kernel": "step", "backend": kind, "calls": branches, "context": context, "own": own} | model.step(
                 branches, context, own
@@ -68,7 +71,16 @@ class Model:
         self._decoder = LeanDecoder(
             self.config, lambda name: run.normal(*expected[name], scale=0.02), run.dtype, run.device, adapters, kernels
         )
-        self._run = run
+        self._run, self._shape = run, shape
+
+    def nbytes(self, branches: int, context: int, own: int) -> int:
+        """Of a step, that have to be read: each weight once, and what it looks at, what branches share once."""
+        expected = expected_tensors(self.config)
+        if not self.config.tied_head:
+            expected = {name: shape for name, shape in expected.items() if "embed_tokens" not in name}
+        numbers = sum(map(prod, expected.values()))
+        numbers += self.config.layers * self._shape.kv_numbers(branches, context, 1, own)
+        return numbers * self._run.dtype.itemsize
 
     def step(self, branches: int, context: int, own: int) -> dict[str, Any]:
         """Microseconds of one new token for each branch; `host_us` launched from the host, kernel after kernel.
@@ -92,6 +104,7 @@ class Model:
             "served_us": round(host_us_of(served, run.device, 10), 1),
             "plan_us": round(plan, 1),
             "tokens_per_s": round(branches / us * 1e6),
+            "roof": run.roof(self.nbytes(branches, context, own), us),
         }
 
     def step_us(self, branches: int, context: int, own: int) -> float:

@@ -102,14 +102,8 @@ def _sides(run: Run, shape: Shape, setting: Setting) -> list[Attending]:
     calls, context, new, own = setting
     return [
         Attending(run, shape, context, new, calls, own)
-        for _ in range(min(16, copies_of(_bytes(run, shape, setting), run.device)))
+        for _ in range(min(16, copies_of(shape.kv_numbers(*setting) * run.dtype.itemsize, run.device)))
     ]
-
-
-def _bytes(run: Run, shape: Shape, setting: Setting) -> int:
-    calls, context, new, own = setting
-    tokens = context * (1 if own >= 0 else calls) + calls * (max(own, 0) + new)
-    return tokens * 2 * shape.kv_heads * shape.width * run.dtype.itemsize
 
 
 def _flops(shape: Shape, setting: Setting) -> int:
@@ -138,7 +132,7 @@ def _timed(
     return {
         "us": round(us, 2),
         "tflops": round(_flops(shape, setting) / us / 1e6, 1),
-        "gbps": round(_bytes(run, shape, setting) / us / 1e3, 1),
+        "gbps": round(shape.kv_numbers(*setting) * run.dtype.itemsize / us / 1e3, 1),
         "error": wrong,
     }
 
