@@ -7,11 +7,11 @@
 
 One row for a kernel, a shape and a setting: `us` and `torch_us` (of the device alone, in a CUDA graph), `error` and
 `torch_error` against float64 (attention: float32), and `roof`, how much of a read-bandwidth probe of the same run the
-bytes are that have to be moved. `prefix` rows are 64 branches of one context; `step` rows, without torch's times and
-errors, a whole decode step of a model with random weights, on each set of kernels (with FlashInfer's attention too,
-where it is installed), `host_us` the same launched kernel after kernel, `served_us` planned anew each time as well. At
-the end a table, on the error stream. Exits with 1 if an error is larger than 1e-2 of the largest number, or if a part
-fails.
+bytes are that have to be moved. Of `best` and `draw` errors are the share of tokens that are others. `prefix` rows are
+64 branches of one context; `step` rows, without torch's times and errors, a whole decode step of a model with random
+weights, on each set of kernels (with FlashInfer's attention too, where it is installed), `host_us` the same launched
+kernel after kernel, `served_us` planned anew each time as well. At the end a table, on the error stream. Exits with 1
+if an error is larger than 1e-2 of the largest number, or if a part fails.
 """
 
 from __future__ import annotations

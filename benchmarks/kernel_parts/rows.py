@@ -1,4 +1,4 @@
-"""Kernels over rows of hidden states and scores, against torch's own functions."""
+"""Kernels over rows of hidden states and of scores, against torch's own functions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from functools import partial
 from typing import Any
 
 import torch
+from pie_backend_torch.ahead import drawing
+from pie_backend_torch.building import LISTED, How
 from pie_backend_torch.kernels import Norm
+from pie_backend_triton.kernels import TritonKernels
+from pie_backend_triton.ops.draw import draw
 from pie_backend_triton.ops.matvec import gated_matvec, matvec
 from pie_backend_triton.ops.norm import normed
 from pie_backend_triton.ops.softmax import log_softmax
 from pie_backend_triton.ops.swiglu import swiglu
 from pie_backend_triton.ops.top import top
+from pie_backend_triton.tiles import Cutting
 from torch.nn import functional
 
-from kernel_parts.shapes import Run, Shape, error
+from kernel_parts.shapes import PAGE, Run, Shape, error
 from kernel_parts.timing import copies_of, us_of
 
 Row = dict[str, Any]
 
 
 def rows(run: Run, shape: Shape) -> Iterator[Row]:
-    """Norms, activations and products of one row, then what is done to scores."""
+    """Norms, activations and products of one row, then what is done to scores, choosing a token included."""
     size, hidden, inner = run.dtype.itemsize, shape.hidden, shape.inner
     for count in run.pick((1, 32, 2048), (3,)):
         make = partial(_normal, run, (count, hidden), (hidden,))
@@ -49,6 +54,20 @@ def rows(run: Run, shape: Shape) -> Iterator[Row]:
         yield {"kernel": "top", "rows": count, "top_k": listed} | compare(
             run, ours, theirs, make, 4 * count * shape.vocab
         )
+        yield from chosen(run, count, shape.vocab)
+
+
+def chosen(run: Run, count: int, vocab: int) -> Iterator[Row]:
+    """The most probable token of each row, and one that is drawn: of its scores, and of what `top` lists."""
+    ours, how = TritonKernels(Cutting(1, 1, PAGE, 1)), _how(run, count)
+    make, nbytes = partial(_scores, run, count, vocab), 4 * count * vocab
+    yield {"kernel": "best", "rows": count} | compare(run, ours.best, _best, make, nbytes, differing)
+    row = compare(run, partial(ours.draw, how=how), partial(_drawn, how), make, nbytes, differing)
+    yield {"kernel": "draw", "of": "scores", "rows": count} | row
+    listed = min(LISTED, vocab)
+    listing, nbytes = lambda: _listed(*make(), listed), 4 * count * listed
+    row = compare(run, partial(_ours_drawn_of, how), partial(_drawn_of, how), listing, nbytes, differing)
+    yield {"kernel": "draw", "of": "listed tokens", "rows": count} | row
 
 
 def compare(
@@ -57,19 +76,25 @@ def compare(
     theirs: Callable[..., torch.Tensor],
     make: Callable[[], tuple[torch.Tensor, ...]],
     nbytes: int,
+    wrong: Callable[[torch.Tensor, torch.Tensor], float] = error,
 ) -> Row:
     """Both over the same inputs, of which `make` makes one; `nbytes` are moved at least. Exact is theirs in float64."""
     inputs = [make() for _ in range(copies_of(nbytes, run.device))]
     us, torch_us = (us_of([partial(side, *one) for one in inputs], run.device) for side in (ours, theirs))
-    exact = theirs(*(tensor.double() for tensor in inputs[0]))
+    exact = theirs(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs[0]))
     return {
         "us": round(us, 2),
         "torch_us": round(torch_us, 2),
         "to_torch": round(us / torch_us, 2),
         "roof": run.roof(nbytes, us),
-        "error": error(ours(*inputs[0]), exact),
-        "torch_error": error(theirs(*inputs[0]), exact),
+        "error": wrong(ours(*inputs[0]), exact),
+        "torch_error": wrong(theirs(*inputs[0]), exact),
     }
+
+
+def differing(got: torch.Tensor, exact: torch.Tensor) -> float:
+    """The share of tokens that are others."""
+    return (got != exact).double().mean().item()
 
 
 def _normal(run: Run, *shapes: tuple[int, ...], scale: float = 1.0) -> tuple[torch.Tensor, ...]:
@@ -111,3 +136,32 @@ def _ours_top(count: int, logits: torch.Tensor) -> torch.Tensor:
 
 def _top(count: int, logits: torch.Tensor) -> torch.Tensor:
     return logits.softmax(-1).topk(count, -1).values
+
+
+def _how(run: Run, count: int) -> How:
+    temperature, top_p, min_p = (
+        torch.full((count,), of, dtype=torch.float64, device=run.device) for of in (0.8, 0.95, 0.0)
+    )
+    top_k, seed = torch.full((count,), 50, device=run.device), torch.arange(count, device=run.device)
+    return How(temperature, top_p, min_p, top_k, seed, seed)
+
+
+def _best(logits: torch.Tensor) -> torch.Tensor:
+    return logits.max(-1).indices
+
+
+def _listed(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    probs, ids = logits.softmax(-1).topk(count, -1)
+    return ids, probs
+
+
+def _drawn(how: How, logits: torch.Tensor) -> torch.Tensor:
+    return drawing.draw(logits, how, _listed)
+
+
+def _ours_drawn_of(how: How, ids: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+    return draw(ids, probs, how.temperature, how.top_k, how.top_p, how.min_p, how.seed, how.number)
+
+
+def _drawn_of(how: How, ids: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+    return drawing.draw(probs, how, lambda *_: (ids, probs))
