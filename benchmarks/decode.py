@@ -7,13 +7,13 @@ to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_di
 How much of it the device is idle, and why, is for `exposed.py`.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
-        [--rounds 5]
+        [--rounds 5] [--backend torch] [--only SIDE;SIDE]
 
 All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
 (TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
 Ratios are medians over the rounds of neighbours in time, in a random order. `least_` are differences of the least long
 and the least short run: what others do on the machine only ever adds. A JSON line for each width and side, then a table
-on the error stream.
+on the error stream. A side that fails is left out, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -22,32 +22,28 @@ import asyncio
 import logging
 import random
 import statistics
+import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import structlog
 import torch
 import transformers
 from checkpoints import VOCABULARY, make_checkpoint
-from decode_sides import (
-    LOOPS,
-    Generate,
-    Prompts,
-    driven_by_inferlets,
-    steps_alone,
-    transformers_continuous,
-    transformers_generate,
-)
-from pie_backend_torch.loop import greedy
+from decode_sides import OWN, Generate, Prompts, sides_of
 from report import Columns, Row, emit, machine, print_table
 
 from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
 from pie_core.controller import Controller, Settings
 
+T = TypeVar("T")
 SHORT, LONG, PROMPT = 4, 68, 64
 COLUMNS: Columns = {
     "side": "side",
@@ -114,52 +110,62 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(threads)
+    numbers = [int(width) for width in widths.split(",")]
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
         path = make_checkpoint(shape, Path(directory) / shape, device)
-        pages = max(512, 10 * max(map(int, widths.split(","))))
-        options = {"dtype": dtype, "device": device, "threads": str(threads), "pages": str(pages)}
-        settings = Settings(str(path), backend, options, tier="native")
-        controller = Controller(settings)
+        options = {"dtype": dtype, "device": device, "threads": str(threads), "pages": str(max(512, 10 * max(numbers)))}
+        controller = Controller(Settings(str(path), backend, options, tier="native"))
         runner.run(controller.__aenter__())
-        loaded = next(iter(controller.models.values()))
-        sides: dict[str, Generate] = {
-            "transformers": transformers_generate(path, getattr(torch, dtype), device),
-            "own loop": lambda prompts, steps: greedy(loaded.backend, prompts, steps),
-            "steps alone": steps_alone(loaded),
-        }
-        for how in LOOPS:
-            sides[how] = driven_by_inferlets(controller.application, runner.get_loop(), how)
-        try:
-            most = max(map(int, widths.split(",")))
-            sides["transformers, continuous batching"] = transformers_continuous(
-                path, getattr(torch, dtype), device, most, PROMPT + LONG
-            )
-        except Exception:  # it differs from version to version; the others are measured all the same
-            traceback.print_exc()
-        sides = {name: generate for name, generate in sides.items() if not only or name in only.split(";")}
-        spare_what_is_loaded()
-        facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads, "backend": backend} | machine(
-            device
+        there = sides_of(
+            controller, runner.get_loop(), path, getattr(torch, dtype), device, max(numbers), PROMPT + LONG
         )
-        rows = [row for width in map(int, widths.split(",")) for row in run_width(sides, width, rounds, facts)]
+        wanted = chosen(there, only)
+        sides = given(wanted)
+        spare_what_is_loaded()
+        facts = {"shape": shape, "dtype": dtype, "device": device, "threads": threads, "backend": backend}
+        facts |= machine(device)
+        rows = [row for width in numbers for row in run_width(sides, width, rounds, facts)]
         print_table(rows, COLUMNS)
         runner.run(controller.close())
+    sys.exit(0 if len(rows) == len(wanted) * len(numbers) else 1)
 
 
-def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: Row) -> list[Row]:
+def chosen(there: Mapping[str, T], only: str) -> dict[str, T]:
+    """The sides of the option, or all."""
+    names = only.split(";") if only else list(there)
+    if unknown := set(names) - set(there):
+        raise click.BadParameter(f"--only: there is no {', '.join(sorted(unknown))}; there are: {'; '.join(there)}")
+    if OWN not in names:
+        raise click.BadParameter(f"--only: {OWN} is missing, which the others are compared to")
+    return {name: there[name] for name in there if name in names}
+
+
+def given(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """What each gives, but for those that fail, of which it is told why: the others are measured all the same."""
+    results = {}
+    for name, call in calls.items():
+        try:
+            results[name] = call()
+        except Exception:  # of transformers, say, whose continuous batching differs from version to version
+            print(f"{name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+    return results
+
+
+def run_width(sides: Mapping[str, Generate], width: int, rounds: int, facts: Row) -> list[Row]:
     """Measure all sides at one width, interleaved, and print a row for each."""
     draw = random.Random(width)
     prompts = [[draw.randrange(5, VOCABULARY) for _ in range(PROMPT)] for _ in range(width)]
-    answers = {name: generate(prompts, LONG) for name, generate in sides.items()}  # captures what there is to capture
-    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    first = {name: partial(generate, prompts, LONG) for name, generate in sides.items()}
+    answers = given(first)  # captures what there is to capture
+    samples: dict[str, list[Sample]] = {name: [] for name in answers}
     for _ in range(rounds):
-        for name in draw.sample(list(sides), len(sides)):
+        for name in draw.sample(list(answers), len(answers)):
             samples[name].append(measure(sides[name], prompts))
     return [
         emit(
             {"benchmark": "decode", "side": name, "width": width}
             | figures(name, samples, width)
-            | {"same_tokens": answers[name] == answers["own loop"], "rounds": rounds}
+            | {"same_tokens": answers[name] == answers[OWN], "rounds": rounds}
             | facts
         )
         for name in samples
@@ -168,7 +174,7 @@ def run_width(sides: dict[str, Generate], width: int, rounds: int, facts: Row) -
 
 def figures(name: str, samples: dict[str, list[Sample]], width: int) -> Row:
     """Of one side: per token, and as a share of others."""
-    taken, own, tokens = samples[name], samples["own loop"], LONG - SHORT
+    taken, own, tokens = samples[name], samples[OWN], LONG - SHORT
     wall = statistics.median(sample.took("wall_s") for sample in taken)
     return {
         "tokens_per_s": round(tokens * width / wall, 1),

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from pie_backend_torch.loop import greedy
 from pie_traits_decode.steps import Decode
 from pie_traits_text.forward import Forward
 from pie_traits_text.input_text import EmbedTxt
@@ -19,6 +21,7 @@ from pie_core import UNFINISHED, Command, Embed, KvPage
 from pie_core.application.application import Application
 from pie_core.application.events import Ended
 from pie_core.application.program import Program
+from pie_core.controller import Controller
 from pie_core.loaded import LoadedModel
 
 TOGETHER = 8  # prompts of a pass
@@ -43,6 +46,7 @@ async def main():
     LOOP
     return json.dumps(answer)
 """
+OWN = "own loop"
 LOOPS = {
     "inferlets": """
     for position in range(n, n + steps):
@@ -61,6 +65,26 @@ LOOPS = {
     answer = await decode(q, pages, last, pages, last, steps)
 """,
 }
+
+
+def sides_of(
+    controller: Controller,
+    loop: asyncio.AbstractEventLoop,
+    path: Path,
+    dtype: torch.dtype,
+    device: str,
+    most: int,
+    length: int,
+) -> dict[str, Callable[[], Generate]]:
+    """How to make each side, by its name, for `most` sequences at once of `length` tokens."""
+    loaded = next(iter(controller.models.values()))
+    return {
+        "transformers": partial(transformers_generate, path, dtype, device),
+        OWN: lambda: partial(greedy, loaded.backend),
+        "steps alone": partial(steps_alone, loaded),
+        **{how: partial(driven_by_inferlets, controller.application, loop, how) for how in LOOPS},
+        "transformers, continuous batching": partial(transformers_continuous, path, dtype, device, most, length),
+    }
 
 
 def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Generate:
