@@ -1,19 +1,19 @@
 """Decoding: transformers `generate` and its continuous batching, our own loop on the torch backend, inferlets.
 
 "steps alone" is what the device thread does of trait decode, without a control layer, programs or bursts: what is left
-to inferlets is the tax. Inferlets in three ways: embed, forward and get_next_dist for each token; forward and sample
-(trait decode); one decode, as `Context.generate(max_tokens=...)` asks for it.
+to inferlets is the tax. Inferlets in four ways: embed, forward and get_next_dist for each token; forward and sample
+(trait decode); one decode, as `Context.generate(max_tokens=...)` asks for it; that with a temperature, top-k and top-p.
 
 How much of it the device is idle, and why, is for `exposed.py`.
 
     python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
         [--rounds 5] [--backend torch] [--only SIDE;SIDE]
 
-All sides run interleaved in one process on one random checkpoint, greedily, without early end. Time per output token
-(TPOT) is the difference between a long and a short run over the difference in tokens, so prefill and start cancel.
-Ratios are medians over the rounds of neighbours in time, in a random order. `least_` are differences of the least long
-and the least short run: what others do on the machine only ever adds. A JSON line for each width and side, then a table
-on the error stream. A side that fails is left out, and the exit code is 1.
+All sides run interleaved in one process on one random checkpoint, without early end. Time per output token (TPOT) is
+the difference between a long and a short run over the difference in tokens, so prefill and start cancel. Ratios are
+medians over the rounds of neighbours in time, in a random order. `least_` are differences of the least long and the
+least short run: what others do on the machine only ever adds. A JSON line for each width and side, then a table on the
+error stream. A side that fails is left out, the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import structlog
 import torch
 import transformers
 from checkpoints import VOCABULARY, make_checkpoint
-from decode_sides import OWN, Generate, Prompts, sides_of
+from decode_sides import DRAWN, OWN, Generate, Prompts, sides_of
 from report import Columns, Row, emit, machine, print_table
 
 from pie_core.cli.process import keep_freed_memory, spare_what_is_loaded
@@ -165,7 +165,7 @@ def run_width(sides: Mapping[str, Generate], width: int, rounds: int, facts: Row
         emit(
             {"benchmark": "decode", "side": name, "width": width}
             | figures(name, samples, width)
-            | {"same_tokens": answers[name] == answers[OWN], "rounds": rounds}
+            | {"same_tokens": None if name == DRAWN else answers[name] == answers[OWN], "rounds": rounds}
             | facts
         )
         for name in samples

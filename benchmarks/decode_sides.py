@@ -1,4 +1,4 @@
-"""The sides of `decode.py`: who continues prompts, greedily and without early end."""
+"""The sides of `decode.py`: who continues prompts, without early end, and greedily where they do not say otherwise."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ async def main():
     return json.dumps(answer)
 """
 OWN = "own loop"
+DRAWN = "inferlets, decode, temperature 0.8"
 LOOPS = {
     "inferlets": """
     for position in range(n, n + steps):
@@ -63,6 +64,10 @@ LOOPS = {
 """,
     "inferlets, decode": """
     answer = await decode(q, pages, last, pages, last, steps)
+""",
+    DRAWN: """
+    settings = {"temperature": 0.8, "top_k": 50, "top_p": 0.95, "seed": prompt[0]}
+    answer = await decode(q, pages, last, pages, last, steps, **settings)
 """,
 }
 

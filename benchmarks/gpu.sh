@@ -3,7 +3,7 @@
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
-#     served        decode.py in the shape of Llama 3.2 1B on the Triton backend, without transformers
+#     served        decode.py in the shape of Llama 3.2 1B on the Triton backend, greedily and not, without transformers
 #     exposed       exposed.py in the shape of Llama 3.2 1B: how long the GPU waits between two steps of `decode`
 #     steps         kernels.py: whole decode steps in the shapes of Llama 3.2 1B and 3B and 3.1 8B
 #     captured      numerics.py: all that runs in CUDA graphs: the suite of trait decode, plans of steps, passes of tokens
@@ -42,7 +42,7 @@ run() {
 }
 
 CAPTURED=(test_on_gpu.py test_ahead.py test_token_passes.py test_conformance.py)
-OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode"
+OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode;inferlets, decode, temperature 0.8"
 served() { run "$1" served "$PYTHON" benchmarks/decode.py --backend triton --device cuda --shape 1b --widths 1,8,32 --rounds 3 --only "$OURS"; }
 
 decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --shape "$1" --widths 1,8,32,128; }
