@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a CUDA GPU shows, in a quarter of an hour:
+# Everything that only a machine with a CUDA GPU shows, in 18 minutes at most:
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
@@ -9,13 +9,15 @@
 #     captured      numerics.py: all that runs in CUDA graphs: the suite of trait decode, plans of steps, passes of tokens
 #     numerics      numerics.py: the tests of the torch and Triton backends on the GPU, conformance among them
 #     kernels       kernels.py: the Triton kernels, errors and times
-#     decode-1b     decode.py in the shape of Llama 3.2 1B, on the torch backend
+#     decode-1b     decode.py in the shape of Llama 3.2 1B, on the torch backend, against transformers' generate
 #     policies      policies.py on the bundled model
 #     decode-30m, decode-150m
+#     continuous    decode.py as served, against transformers' continuous batching, which differs from version to version
 #     policies-1b   policies.py in the shape of Llama 3.2 1B
 #
-# Each part has a time limit of its own. It leaves PART.log, and its rows in gpu.jsonl, under $OUT, or beside the other
-# results. One that fails does not stop the next; the exit code is the number of those that failed.
+# Each part is a process, and has a time limit of its own. It leaves PART.log, with its table, and its rows in gpu.jsonl,
+# under $OUT, or beside the other results. One that fails does not stop the next; the exit code is the number of those
+# that failed.
 # Set PYTHON for another interpreter than .venv's, COMMIT where there is no git.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -27,7 +29,7 @@ export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 mkdir -p "$OUT"
 failed=0
 
-# run LIMIT_S PART COMMAND...: its rows go to $ROWS, all else to its log, whose end is shown
+# run LIMIT_S PART COMMAND...: its rows go to $ROWS, all else to its log, whose table or end is shown
 run() {
     local limit=$1 part=$2 started=$SECONDS code
     shift 2
@@ -38,31 +40,34 @@ run() {
     rm "$OUT/$part.out"
     echo "== $part: exit code $code after $((SECONDS - started)) s of at most $limit"
     [ "$code" -eq 0 ] || failed=$((failed + 1))
-    tail -n "$([ "$code" -eq 0 ] && echo 3 || echo 25)" "$OUT/$part.log" | cut -c-300
+    { [ "$code" -eq 0 ] && grep '^|' "$OUT/$part.log"; } ||
+        tail -n "$([ "$code" -eq 0 ] && echo 3 || echo 25)" "$OUT/$part.log" | cut -c-300
 }
 
 CAPTURED=(test_on_gpu.py test_ahead.py test_token_passes.py test_conformance.py)
 OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode;inferlets, decode, temperature 0.8"
-served() { run "$1" served "$PYTHON" benchmarks/decode.py --backend triton --device cuda --shape 1b --widths 1,8,32 --rounds 3 --only "$OURS"; }
+CONTINUOUS="own loop;inferlets, decode;transformers;transformers, continuous batching"
 
-decode() { run "$2" "decode-$1" "$PYTHON" benchmarks/decode.py --device cuda --shape "$1" --widths 1,8,32,128; }
+# decode PART LIMIT_S SHAPE SIDES OPTION...
+decode() { run "$2" "$1" "$PYTHON" benchmarks/decode.py --device cuda --shape "$3" --only "$4" "${@:5}"; }
 
 policies() { run "$2" "$1" "$PYTHON" benchmarks/policies.py --device cuda --rounds 2 --t-ms 2,5,10 "${@:3}"; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(served exposed steps captured numerics kernels decode-1b policies decode-30m decode-150m)
+[ $# -gt 0 ] || parts=(served exposed steps captured numerics kernels decode-1b policies decode-30m decode-150m continuous)
 for part in "${parts[@]}"; do
     case $part in
-        served) served 100 ;;
-        steps) run 110 steps "$PYTHON" benchmarks/kernels.py --parts step --shapes 1b,8b,3b ;;
+        served) decode served 140 1b "$OURS" --backend triton --rounds 3 --widths 1,8,32 ;;
+        steps) run 125 steps "$PYTHON" benchmarks/kernels.py --parts step --shapes 1b,8b,3b ;;
         exposed) run 100 exposed "$PYTHON" benchmarks/exposed.py --device cuda --shape 1b --rounds 5 ;;
         captured) run 75 captured "$PYTHON" benchmarks/numerics.py --device cuda "${CAPTURED[@]/#/--only=}" ;;
         numerics) run 150 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
         kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py ;;
-        decode-1b) decode 1b 75 ;;
+        decode-1b) decode decode-1b 75 1b "transformers;$OURS" ;;
         policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
-        decode-30m) decode 30m 30 ;;
-        decode-150m) decode 150m 40 ;;
+        decode-30m) decode decode-30m 30 30m "transformers;$OURS" ;;
+        decode-150m) decode decode-150m 40 150m "transformers;$OURS" ;;
+        continuous) decode continuous 80 1b "$CONTINUOUS" --backend triton --rounds 3 ;;
         policies-1b) policies policies-1b 90 --model 1b --inferlets 32 --k 8,16,32 ;;
         *) echo "$0: no part $part" >&2; failed=$((failed + 1)) ;;
     esac
