@@ -8,7 +8,7 @@
 #     steps         kernels.py: whole decode steps in the shapes of Llama 3.2 1B and 3B and 3.1 8B
 #     captured      numerics.py: all that runs in CUDA graphs: the suite of trait decode, plans of steps, passes of tokens
 #     numerics      numerics.py: the tests of the torch and Triton backends on the GPU, conformance among them
-#     kernels       kernels.py: the Triton kernels, errors and times
+#     kernels       kernels.py: the Triton kernels one by one, errors and times
 #     decode-1b     decode.py in the shape of Llama 3.2 1B, on the torch backend, against transformers' generate
 #     policies      policies.py on the bundled model
 #     decode-30m, decode-150m
@@ -62,7 +62,7 @@ for part in "${parts[@]}"; do
         exposed) run 100 exposed "$PYTHON" benchmarks/exposed.py --device cuda --shape 1b --rounds 5 ;;
         captured) run 75 captured "$PYTHON" benchmarks/numerics.py --device cuda "${CAPTURED[@]/#/--only=}" ;;
         numerics) run 150 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
-        kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py ;;
+        kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py --parts attention,prefix,rows ;;
         decode-1b) decode decode-1b 75 1b "transformers;$OURS" ;;
         policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
         decode-30m) decode decode-30m 30 30m "transformers;$OURS" ;;
