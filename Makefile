@@ -29,8 +29,8 @@ types: $(STAMP)
 pictures: $(STAMP)  ## of the web page, in docs/pictures; needs chromium
 	OMP_NUM_THREADS=1 $(BIN)/python docs/pictures/page.py
 
-bench: $(STAMP)  ## one JSON line per row, see benchmarks/README.md
-	$(BIN)/python benchmarks/decode.py
+bench: $(STAMP)  ## what programs cost beside a loop, see benchmarks/README.md; ARGS="--widths 1,8 --dtype float32"
+	$(BIN)/python benchmarks/decode.py --rounds 3 $(ARGS)
 
 bench-techniques: $(STAMP)  ## every technique against its baselines; ARGS="speculative_decoding --clients 1"
 	cd benchmarks && ../$(BIN)/python -m techniques $(ARGS)

@@ -6,7 +6,7 @@ to inferlets is the tax. Inferlets in four ways: embed, forward and get_next_dis
 
 How much of it the device is idle, and why, is for `exposed.py`.
 
-    python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32]
+    python benchmarks/decode.py [--shape 30m] [--dtype bfloat16] [--device cpu] [--threads 1] [--widths 1,8,32,128]
         [--rounds 5] [--backend torch] [--only SIDE;SIDE]
 
 All sides run interleaved in one process on one random checkpoint, without early end. Time per output token (TPOT) is
@@ -100,7 +100,7 @@ def measure(generate: Generate, prompts: Prompts) -> Sample:
 @click.option("--dtype", default="bfloat16")
 @click.option("--device", default="cpu")
 @click.option("--threads", default=1)
-@click.option("--widths", default="1,8,32")
+@click.option("--widths", default="1,8,32,128")
 @click.option("--rounds", default=5)
 @click.option("--backend", default="torch", help="Ours that is measured; its own loop, too.")
 @click.option("--only", default="", help="Sides that are measured, parted by semicolons; 'own loop' among them.")

@@ -57,7 +57,7 @@ parts=("$@")
 [ $# -gt 0 ] || parts=(served exposed steps captured numerics kernels decode-1b policies decode-30m decode-150m continuous)
 for part in "${parts[@]}"; do
     case $part in
-        served) decode served 140 1b "$OURS" --backend triton --rounds 3 --widths 1,8,32 ;;
+        served) decode served 140 1b "$OURS" --backend triton --rounds 3 ;;
         steps) run 125 steps "$PYTHON" benchmarks/kernels.py --parts step --shapes 1b,8b,3b ;;
         exposed) run 100 exposed "$PYTHON" benchmarks/exposed.py --device cuda --shape 1b --rounds 5 ;;
         captured) run 75 captured "$PYTHON" benchmarks/numerics.py --device cuda "${CAPTURED[@]/#/--only=}" ;;
