@@ -14,7 +14,6 @@ from pie_backend_triton.kernels import TritonKernels
 from pie_backend_triton.ops.draw import draw
 from pie_backend_triton.ops.matvec import gated_matvec, matvec
 from pie_backend_triton.ops.norm import normed
-from pie_backend_triton.ops.softmax import log_softmax
 from pie_backend_triton.ops.swiglu import swiglu
 from pie_backend_triton.ops.top import top
 from pie_backend_triton.tiles import Cutting
@@ -47,8 +46,6 @@ def rows(run: Run, shape: Shape) -> Iterator[Row]:
     yield {"kernel": "matvec", "weight": "norm, gate_up, silu"} | row
     for count in run.pick((1, 32, 128), (2,)):
         make = partial(_scores, run, count, shape.vocab)
-        row = compare(run, log_softmax, _log_softmax, make, 8 * count * shape.vocab)
-        yield {"kernel": "log_softmax", "rows": count} | row
         listed = run.pick(256, 20)
         ours, theirs = partial(_ours_top, listed), partial(_top, listed)
         yield {"kernel": "top", "rows": count, "top_k": listed} | compare(
@@ -124,10 +121,6 @@ def _ours_normed_and_gated(x: torch.Tensor, weight: torch.Tensor, gain: torch.Te
 
 def _normed_and_gated(x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     return _gated(functional.linear(_normed(x, gain), weight))
-
-
-def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
-    return logits.log_softmax(-1)
 
 
 def _ours_top(count: int, logits: torch.Tensor) -> torch.Tensor:

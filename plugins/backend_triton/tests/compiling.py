@@ -16,12 +16,12 @@ from pie_backend_triton.ops import (
     attend_one,
     best,
     draw,
+    log_sum_exp,
     matvec,
     merge,
     norm,
     query_key_value,
     rotary,
-    softmax,
     survey,
     swiglu,
     top,
@@ -118,10 +118,8 @@ def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str
     """Kernels over scores, which are float32 whatever the model is."""
     floats = dict.fromkeys(("logits", "best", "sums", "out"), "*fp32")
     sizes = {"vocab": "i32", "blocks": "i32"}
-    block = {"BLOCK": softmax.BLOCK}
-    yield softmax.block_kernel, floats | sizes, block, {"num_warps": 8}
-    yield softmax.merge_kernel, floats | sizes, {"LANES": 32}, {"num_warps": 1}
-    yield softmax.shift_kernel, floats | sizes, block, {"num_warps": 8}
+    yield log_sum_exp.block_sum_kernel, floats | sizes, {"BLOCK": log_sum_exp.BLOCK}, {"num_warps": 8}
+    yield log_sum_exp.log_sum_kernel, floats | sizes, {"LANES": 32}, {"num_warps": 1}
     for first in (True, False):
         numbers = dict.fromkeys(("width", "blocks", "count", "id_bits"), "i32")
         yield (

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pie_backend_triton.ops.softmax import log_sum_exp
+from pie_backend_triton.ops.log_sum_exp import log_sum_exp
 
 MOST = 1024  # tokens of a row; more are for a sort
 BLOCK = 4096

@@ -1,4 +1,4 @@
-"""The log-softmax of rows over a large vocabulary, in two passes with a whole device at work on one row.
+"""The log-sum-exp of rows over a large vocabulary, in two passes with a whole device at work on one row.
 
 Online normalisation (Milakov and Gimelshein 2018): blocks of a row leave their largest score and the sum of
 exponentials above it; these are merged. float32 throughout; scores of -inf are of probability 0, and a row of nothing
@@ -16,12 +16,12 @@ BLOCK = 4096
 
 
 @triton.jit
-def block_kernel(logits, best, sums, vocab, blocks, BLOCK: tl.constexpr):
+def block_sum_kernel(logits, best, sums, vocab, blocks, BLOCK: tl.constexpr):
     """One program for a row and block: its largest score, and the sum of exponentials above that."""
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     at = block * BLOCK + tl.arange(0, BLOCK)
-    score = tl.load(logits + row * vocab + at, mask=at < vocab, other=float("-inf")).to(tl.float32)
+    score = tl.load(logits + row * vocab + at, mask=at < vocab, other=float("-inf"))
     high = tl.max(score)
     level = tl.where(high == float("-inf"), 0.0, high)
     tl.store(best + row * blocks + block, high)
@@ -29,7 +29,7 @@ def block_kernel(logits, best, sums, vocab, blocks, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def merge_kernel(best, sums, out, blocks, LANES: tl.constexpr):
+def log_sum_kernel(best, sums, out, blocks, LANES: tl.constexpr):
     """One program for a row: the logarithm of its sum of exponentials."""
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, LANES)
@@ -40,30 +40,12 @@ def merge_kernel(best, sums, out, blocks, LANES: tl.constexpr):
     tl.store(out + row, highest + tl.log(total))
 
 
-@triton.jit
-def shift_kernel(logits, sums, out, vocab, BLOCK: tl.constexpr):
-    """One program for a row and block: scores less the logarithm of the row's sum."""
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    score = tl.load(logits + row * vocab + at, mask=at < vocab, other=0.0).to(tl.float32)
-    tl.store(out + row * vocab + at, score - tl.load(sums + row), mask=at < vocab)
-
-
 def log_sum_exp(logits: Tensor) -> Tensor:
-    """logits [rows, vocab], dense -> [rows] float32."""
+    """logits [rows, vocab], dense float32 -> [rows] float32."""
     rows, vocab = logits.shape
     blocks = triton.cdiv(vocab, BLOCK)
     best, sums = (torch.empty(rows, blocks, dtype=torch.float32, device=logits.device) for _ in range(2))
     out = torch.empty(rows, dtype=torch.float32, device=logits.device)
-    block_kernel[(rows, blocks)](logits, best, sums, vocab, blocks, BLOCK=BLOCK, num_warps=8)
-    merge_kernel[(rows,)](best, sums, out, blocks, LANES=triton.next_power_of_2(blocks), num_warps=1)
-    return out
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """logits [rows, vocab], dense -> [rows, vocab] float32."""
-    rows, vocab = logits.shape
-    out = torch.empty(rows, vocab, dtype=torch.float32, device=logits.device)
-    blocks = triton.cdiv(vocab, BLOCK)
-    shift_kernel[(rows, blocks)](logits, log_sum_exp(logits), out, vocab, BLOCK=BLOCK, num_warps=8)
+    block_sum_kernel[(rows, blocks)](logits, best, sums, vocab, blocks, BLOCK=BLOCK, num_warps=8)
+    log_sum_kernel[(rows,)](best, sums, out, blocks, LANES=triton.next_power_of_2(blocks), num_warps=1)
     return out
