@@ -12,6 +12,7 @@ from pie_backend_torch import plugin as torch_plugin
 from pie_backend_torch.building import Span, TorchBackend, build_step
 from pie_backend_torch.options import TorchOptions
 from pie_backend_triton import plugin
+from pie_backend_triton.coverage import check_device
 from transformers import AutoConfig
 
 from pie_core.errors import ConfigError, ResourceError, UnsupportedError
@@ -76,10 +77,12 @@ def test_logits_are_those_of_transformers_and_of_the_torch_backend(make: Callabl
 
 
 def test_what_the_kernels_do_not_cover_is_refused_with_the_backend_that_takes_it(make: Callable[..., Path]) -> None:
+    crowded = {"hidden_size": 65, "num_attention_heads": 65, "num_key_value_heads": 1}
     for path, options, reason in (
         (make("gemma"), {}, "model type 'gemma'"),
         (make("llama"), {"implementation": "generic"}, "implementation=generic"),
         (make("llama", head_dim=160), {}, "heads 160 wide"),
+        (make("llama", **crowded), {}, "65 query heads over 1 key heads"),
     ):
         with pytest.raises(UnsupportedError, match=f"triton.*{reason}.*use --backend torch"):
             loaded(plugin, path, **options)
@@ -126,6 +129,15 @@ def test_a_machine_without_cuda_is_refused_unless_the_interpreter_is_on(
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ConfigError, match=r"CUDA.*--backend torch.*TRITON_INTERPRET=1"):
         loaded(plugin, make("llama"), device="cpu")
+
+
+def test_a_gpu_that_is_too_old_is_refused_with_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(ConfigError, match=r"cuda:1 has .* 7\.5, 8\.0 or more is wanted; use --backend torch"):
+        check_device(torch.device("cuda:1"))
+    for recent in ((8, 0), (12, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, recent=recent: recent)
+        check_device(torch.device("cuda:1"))
 
 
 def test_a_pool_that_does_not_fit_is_refused_with_the_size_that_does(make: Callable[..., Path]) -> None:

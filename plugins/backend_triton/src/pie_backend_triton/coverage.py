@@ -9,9 +9,7 @@ from pie_backend_torch.building import LeanConfig
 from pie_backend_triton.tiles import HEIGHTS
 from pie_core.errors import ConfigError, UnsupportedError
 
-WIDTHS = (64, 96, 128)  # of a head, on a device; the interpreter takes any even one up to the largest
-PAGE_SIZES = (8, 16, 32)
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+WIDTHS = (64, 96, 128)  # of a head, on a device; the interpreter takes any up to the largest
 CAPABILITY = (8, 0)  # the oldest that the kernels are compiled for
 INSTEAD = "use --backend torch, which takes it"
 
@@ -26,13 +24,15 @@ def processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 8
 
 
-def check_coverage(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> None:
+def check_coverage(config: LeanConfig, device: torch.device) -> None:
     """Raise `ConfigError` for a device, or `UnsupportedError` for a model, that the kernels do not run on."""
     check_device(device)
+    most = HEIGHTS[1]
     for fault, what in (
-        (dtype not in DTYPES, f"numbers of type {dtype}"),
-        (page_size not in PAGE_SIZES, f"pages of {page_size} slots"),
-        (config.heads // config.kv_heads > HEIGHTS[1], f"{config.heads} query heads over {config.kv_heads} key heads"),
+        (
+            config.heads > most * config.kv_heads,
+            f"{config.heads} query heads over {config.kv_heads} key heads (they cover up to {most} over one)",
+        ),
         (not _covered(config.head_width, device), f"heads {config.head_width} wide (they cover {_listed(WIDTHS)})"),
     ):
         if fault:
@@ -55,7 +55,7 @@ def check_device(device: torch.device) -> None:
 
 
 def _covered(width: int, device: torch.device) -> bool:
-    return width in WIDTHS or (device.type == "cpu" and width % 2 == 0 and width <= max(WIDTHS))
+    return width in WIDTHS or (device.type == "cpu" and width <= max(WIDTHS))
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

@@ -115,7 +115,7 @@ class TritonKernels:
 
 def make_kernels(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:
     """See `kernels.Recipe`."""
-    check_coverage(config, dtype, device, page_size)
+    check_coverage(config, device)
     group = config.heads // config.kv_heads
     few = 32 if dtype == torch.float32 else 128  # exact products take more registers, and long to compile
     heights = HEIGHTS if config.head_width <= 64 else HEIGHTS[:2]  # wide heads leave too few registers to high tiles
