@@ -1,168 +1,161 @@
-"""Compiles every kernel for a GPU that need not be there; run by `test_compile.py` without the interpreter.
+"""Compiles what the backend launches, for a GPU that need not be there; run by `test_compile.py`, without interpreter.
 
-    python compiling.py 90 80
+    python compiling.py 90
 
-Prints a line for each kernel: its name, capability, and bytes of shared memory. ptxas comes with Triton's wheel.
+Models are run over tensors that hold nothing (torch's `meta` device) by the code that runs them on a GPU, and what they
+launch is compiled instead. So no list of kernels, types and constants is kept here that might be another than theirs.
+Prints a line of JSON for each kernel: its name, what it was made for, and bytes of shared memory. ptxas comes with
+Triton's wheel.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from pie_backend_triton.ops import (
-    attend,
-    attend_one,
-    best,
-    draw,
-    log_sum_exp,
-    matvec,
-    merge,
-    norm,
-    query_key_value,
-    rotary,
-    survey,
-    swiglu,
-    top,
-)
-from triton import next_power_of_2
+import numpy as np
+import torch
+from pie_backend_torch.adapters import Adapters
+from pie_backend_torch.building import How, KvPool, LeanConfig, Span, build_step
+from pie_backend_torch.lean import LeanDecoder, expected_tensors
+from pie_backend_torch.rotary import RopeConfig
+from pie_backend_triton.kernels import TritonKernels, cutting_of
+from pie_backend_triton.tiles import Cutting
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, compile
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
 
-STRIDES = ("query_row", "query_head", "key_slot", "value_slot")
-OPTIONS = ("num_warps", "num_stages", "maxnreg")
-SHARED = {80: 163 << 10, 90: 227 << 10}  # bytes that one program may take
+NOWHERE = torch.device("meta")
+PROCESSORS = {80: 108, 90: 132}  # of an A100, and of an H100
+NAMED = ("WIDTH", "PAGE", "HEIGHT", "MASKED", "WINDOWED", "NEAR")  # constants that tell what a kernel is for
+_run = JITFunction.run
 
 
-def cases(dtype: str) -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
-    """Kernel, types of its arguments (int64 pointers are not named), constants, options; as they are launched."""
-    data = f"*{dtype}"
-    exact = dtype == "fp32"
-    kinds = (
-        (64, 16, 16, False, False),
-        (96, 8, 128, True, False),
-        (128, 32, 64, False, True),
-        (64, 16, 128, False, False),
-        (128, 16, 128, False, False),
-    )
-    for width, page, height, masked, windowed in kinds[:1] if exact else kinds:  # exact products take long to compile
-        shape = attend.shape_of(height, width, exact, masked)
-        options = {name: shape.pop(name) for name in OPTIONS if name in shape}
-        numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES[:4]), "i32")
-        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {
-            "parts": "*fp32",
-            "part_sums": "*fp32",
-            "bounds": "*i32",
-        }
-        sizes = {
-            "HEADS": 32,
-            "GROUP": 4,
-            "WIDTH": width,
-            "LANES": next_power_of_2(width),
-            "PAGE": page,
-            "HEIGHT": height,
-        }
-        yield (
-            attend.attend_kernel,
-            tensors | numbers,
-            sizes | shape | {"MASKED": masked, "WINDOWED": windowed, "EXACT": exact, "NEAR": True},
-            options,
+class Compiler:
+    """The driver of a GPU, as far as Triton asks for it to compile; what is launched comes here."""
+
+    def __init__(self, capability: int) -> None:
+        self._target = GPUTarget("cuda", capability, 32)
+        self.made: dict[str, dict[str, Any]] = {}
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def launch(self, kernel: Any, *given: Any, grid: Any, warmup: bool, **named: Any) -> None:
+        if "FOLLOWS" in kernel.arg_names and self._target.arch >= 90:  # see `following`
+            named |= {"FOLLOWS": True, "launch_pdl": True}
+        made = _run(kernel, *given, grid=grid, warmup=True, **named)
+        dtype = next(str(one.dtype) for one in given if isinstance(one, torch.Tensor))
+        facts = {name: named[name] for name in NAMED if name in named}
+        self.made[made.hash] = {"kernel": kernel.__name__, "dtype": dtype, "shared": made.metadata.shared} | facts
+
+
+@dataclass(frozen=True)
+class Model:
+    """Of one layer. tokens, masked: how many each call has that attends to what is before, or under an explicit mask.
+
+    There are four query heads for a key head, so that 2, 16 and 40 tokens make tiles of every height.
+    """
+
+    dtype: torch.dtype
+    width: int
+    page_size: int
+    tokens: tuple[int, ...] = (2, 16, 40)
+    masked: tuple[int, ...] = ()
+    hidden: int = 2048
+    biased: bool = False
+    window: int | None = None
+    far: bool = False  # in a pool of more than 2^31 numbers
+
+    @property
+    def config(self) -> LeanConfig:
+        return LeanConfig(
+            vocab_size=128256,
+            hidden_size=self.hidden,
+            intermediate_size=4 * self.hidden,
+            layers=1,
+            heads=32,
+            kv_heads=8,
+            head_width=self.width,
+            norm_eps=1e-5,
+            max_position=4096,
+            tied_head=True,
+            qkv_bias=self.biased,
+            output_bias=self.biased,
+            mlp_bias=self.biased,
+            head_norms=self.width == 128,
+            windows=(self.window,),
+            rope=RopeConfig({"rope_type": "default", "rope_theta": 1e4}, self.width, self.hidden, 32, 4096),
         )
-    for width, page in ((64, 16), (128, 32)):
-        sizes = {
-            "HEADS": 32,
-            "GROUP": 4,
-            "WIDTH": width,
-            "LANES": width,
-            "PAGE": page,
-            "HEIGHT": 16,
-            "KEYS": 32 if exact else 128,
-        }
-        numbers = {"scale": "fp32"} | dict.fromkeys(("window", *STRIDES), "i32")
-        tensors = dict.fromkeys(("query", "keys", "values", "out"), data) | {"parts": "*fp32", "part_sums": "*fp32"}
-        flags = {"WINDOWED": width == 128, "EXACT": exact}
-        yield attend_one.attend_one_kernel, tensors | numbers, sizes | flags, {"num_warps": width // 16}
-    seeing = {"ROWS": 128, "PAGE": 16, "AT_ONCE": survey.AT_ONCE, "WINDOWED": True}
-    yield survey.survey_kernel, {"bounds": "*i32", "window": "i32"}, seeing, {}
-    tensors = {"parts": "*fp32", "part_sums": "*fp32", "out": data}
-    yield merge.merge_kernel, tensors, {"HEADS": 32, "WIDTH": 96, "LANES": 128}, {"num_warps": 1}
-    tensors = dict.fromkeys(("x", "weight", "out"), data)
-    yield norm.norm_kernel, tensors | {"width": "i32", "eps": "fp32"}, {"LANES": 2048}, {}
-    tensors = dict.fromkeys(("joined", "cos", "sin", "query_norm", "key_norm", "query", "keys", "values"), data)
-    yield (
-        rotary.rotary_kernel,
-        tensors | {"query_eps": "fp32", "key_eps": "fp32", "turn_row": "i32", "key_slot": "i32", "value_slot": "i32"},
-        {"HEADS": 32, "KV_HEADS": 8, "WIDTH": 96, "LANES": 128, "AT_ONCE": 8, "NORMED": True},
-        {"num_warps": 2},
-    )
-    yield swiglu.swiglu_kernel, {"joined": data, "out": data, "width": "i32"}, {"LANES": swiglu.LANES}, {}
-    for outs, ins, gated in ((2048, 2048, False), (2048, 8192, False), (8192, 2048, True)):
-        shape = matvec.shape_of(outs, ins, gated)
-        options = {name: shape.pop(name) for name in OPTIONS if name in shape}
-        tensors = dict.fromkeys(("weight", "x", "gain", "bias", "other", "out"), data)
-        flags = {"NORMED": gated, "BIASED": True, "ADDED": not gated, "GATED": gated}
-        yield matvec.matvec_kernel, tensors | {"eps": "fp32"}, shape | {"OUTS": outs, "INS": ins} | flags, options
-    shape = query_key_value.shape_of()
-    options = {name: shape.pop(name) for name in OPTIONS if name in shape}
-    tensors = dict.fromkeys(("weight", "x", "gain", "bias", "cos", "sin", "query", "keys", "values"), data)
-    yield (
-        query_key_value.query_key_value_kernel,
-        tensors | {"eps": "fp32", "key_slot": "i32", "value_slot": "i32"},
-        shape | {"INS": 2048, "HEADS": 32, "KV_HEADS": 8, "WIDTH": 64, "BIASED": True},
-        options,
-    )
+
+    def cutting(self, capability: int) -> Cutting:
+        return cutting_of(self.config, self.dtype, self.page_size, PROCESSORS[capability])
 
 
-def vocabulary() -> Iterator[tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
-    """Kernels over scores, which are float32 whatever the model is."""
-    floats = dict.fromkeys(("logits", "best", "sums", "out"), "*fp32")
-    sizes = {"vocab": "i32", "blocks": "i32"}
-    yield log_sum_exp.block_sum_kernel, floats | sizes, {"BLOCK": log_sum_exp.BLOCK}, {"num_warps": 8}
-    yield log_sum_exp.log_sum_kernel, floats | sizes, {"LANES": 32}, {"num_warps": 1}
-    for first in (True, False):
-        numbers = dict.fromkeys(("width", "blocks", "count", "id_bits"), "i32")
-        yield (
-            top.keep_kernel,
-            {"logits": "*fp32"} | numbers,
-            {"FROM_LOGITS": first, "BLOCK": top.BLOCK},
-            {"num_warps": 8},
-        )
-    tensors = {"logits": "*fp32", "scores": "*fp32"}
-    yield best.block_best_kernel, tensors | sizes, {"BLOCK": best.BLOCK}, {"num_warps": 8}
-    yield best.best_kernel, tensors | {"blocks": "i32"}, {"LANES": 32}, {"num_warps": 1}
-    numbers = {"sums": "*fp32", "probs": "*fp32", "count": "i32", "id_bits": "i32"}
-    yield top.rank_kernel, numbers, {"LANES": 256, "RANKED": top.RANKED}, {}
-    tensors = {"probs": "*fp32"} | dict.fromkeys(("temperature", "top_p", "min_p"), "*fp64")
-    yield draw.draw_kernel, tensors | {"width": "i32"}, {"LANES": 256}, {}
+EXACT = Model(torch.float32, 64, 16, tokens=(2,), hidden=1024)
+MODELS = {  # by capability; what takes seconds on both is compiled for one
+    90: (
+        Model(torch.bfloat16, 64, 16, masked=(2, 40)),
+        Model(torch.float16, 128, 32, masked=(2, 16), hidden=1024, window=1000, far=True),
+        EXACT,
+    ),
+    80: (
+        Model(torch.float16, 64, 16, masked=(16,), far=True),
+        Model(torch.bfloat16, 96, 8, masked=(2, 16), hidden=1024, window=1000, biased=True),
+        EXACT,
+    ),
+}
 
 
-def compiled(
-    kernel: Any, types: dict[str, str], constants: dict[str, Any], options: dict[str, Any], capability: int
-) -> int:
-    """Bytes of shared memory of one kernel for one capability."""
-    names = kernel.arg_names
-    if "FOLLOWS" in names:
-        constants = constants | {"FOLLOWS": capability >= 90}
-    signature = {name: "constexpr" if name in constants else types.get(name, "*i64") for name in names}
-    # as Triton finds tensors and their strides when it launches; without, loads are not pipelined
-    aligned = {
-        (place,): [["tt.divisibility", 16]]
-        for place, name in enumerate(names)
-        if signature[name].startswith("*") or name in STRIDES
-    }
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
-    made = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4} | options)
-    assert made.asm["cubin"]
-    return int(made.metadata.shared)
+def run(model: Model, capability: int) -> None:
+    """Passes of every kind, and all that is done to scores."""
+    config, kernels = model.config, TritonKernels(model.cutting(capability))
+    shapes = expected_tensors(config)
+
+    def read(name: str) -> torch.Tensor:
+        return torch.empty(shapes[name], dtype=model.dtype, device=NOWHERE)
+
+    decoder = LeanDecoder(config, read, model.dtype, NOWHERE, Adapters([], model.dtype, NOWHERE), kernels)
+    numbers = model.page_size * config.kv_heads * model.width
+    pool = KvPool(decoder.layers, (1 << 31) // numbers if model.far else 1000, model.page_size, model.dtype, NOWHERE)
+    whole = (1 << model.page_size) - 1
+    context = list(range(50))
+
+    def call(tokens: int, masked: bool) -> Span:
+        start = model.page_size * len(context)
+        mask = np.ones((tokens, start + tokens), dtype=bool) if masked else None
+        return Span(context, [whole] * len(context), range(start, start + tokens), range(start, start + tokens), mask)
+
+    several = [call(tokens, False) for tokens in model.tokens] + [call(tokens, True) for tokens in model.masked]
+    for spans in (several, [call(1, False)]):
+        step = build_step(kernels.attention, spans, model.page_size, NOWHERE)
+        step.place(pool)
+        ids = torch.empty(step.count, dtype=torch.int64, device=NOWHERE)
+        hidden = decoder.hidden(decoder.embed(ids), step, pool)
+    logits = decoder.logits(hidden)
+    settings = torch.empty(6, 1, dtype=torch.float64, device=NOWHERE)
+    kernels.best(logits)
+    kernels.draw(logits, How(*settings[:3], *settings[3:].long()))
 
 
 def main() -> None:
-    for capability in map(int, sys.argv[1:]):
-        for case in [*cases("bf16"), *(cases("fp32") if capability == 90 else ()), *vocabulary()]:
-            shared = compiled(*case, capability)
-            print(case[0].__name__, capability, shared)
-            assert shared <= SHARED[capability], f"{case[0].__name__} takes {shared} bytes of shared memory"
+    capability = int(sys.argv[1])
+    compiler = Compiler(capability)
+    driver.set_active(compiler)
+    JITFunction.run = lambda kernel, *given, **named: compiler.launch(kernel, *given, **named)
+    with torch.inference_mode():
+        for model in MODELS[capability]:
+            run(model, capability)
+    for facts in compiler.made.values():
+        print(json.dumps(facts))
 
 
 if __name__ == "__main__":

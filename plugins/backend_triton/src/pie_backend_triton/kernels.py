@@ -116,8 +116,12 @@ class TritonKernels:
 def make_kernels(config: LeanConfig, dtype: torch.dtype, device: torch.device, page_size: int) -> Kernels:
     """See `kernels.Recipe`."""
     check_coverage(config, device)
+    return TritonKernels(cutting_of(config, dtype, page_size, processors(device)))
+
+
+def cutting_of(config: LeanConfig, dtype: torch.dtype, page_size: int, processors: int) -> Cutting:
+    """How passes of a model are cut for a device with so many multiprocessors."""
     group = config.heads // config.kv_heads
     few = 32 if dtype == torch.float32 else 128  # exact products take more registers, and long to compile
     heights = HEIGHTS if config.head_width <= 64 else HEIGHTS[:2]  # wide heads leave too few registers to high tiles
-    programs = 2 * processors(device)
-    return TritonKernels(Cutting(group, config.kv_heads, page_size, programs, few=few, heights=heights))
+    return Cutting(group, config.kv_heads, page_size, 2 * processors, few=few, heights=heights)
