@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,28 @@ def test_an_explicit_mask_replaces_causality_and_window_and_a_blind_row_gets_zer
     world.call([], 0, 19, mask=0.5)
     out = attended(world, window=8)
     assert out[5:7].abs().max() == 0
+
+
+def spread(world: World, file: Path) -> None:
+    """Let slots be so far apart that places in the pool take 33 bits. Of the file only what is written takes room."""
+    numbers = 1 << 32
+    if DEVICE.type == "cpu":
+        room = torch.from_file(str(file), shared=True, size=3 * numbers, dtype=world.dtype)
+    else:
+        room = torch.empty(3 * numbers, dtype=world.dtype, device=DEVICE)
+    slots = len(world.pool.positions)
+    for place, kept in enumerate((world.pool.keys, world.pool.values), 1):  # a place that wraps is before, in room too
+        apart = room[place * numbers :][:numbers].view(-1, world.width)
+        apart = apart[: apart.shape[0] // slots * slots].view(slots, -1, world.width)[:, : world.kv_heads]
+        kept[0] = apart.fill_(float("nan"))
+
+
+def test_in_a_pool_of_more_than_2_31_numbers(tmp_path: Path) -> None:
+    world = World(4, 1, 64, 16, torch.float16, pages=20)
+    spread(world, tmp_path / "pool")
+    world.call(world.chain(75, holes=0.1), 75, 3)
+    world.call(world.chain(40), 40, 2, mask=0.5)
+    attended(world)
 
 
 def forks(world: World, prefix: int, branches: int, new: int = 1, mask: float | None = None) -> None:
