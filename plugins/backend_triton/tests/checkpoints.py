@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 VOCAB = 260
@@ -56,4 +58,21 @@ def write_checkpoint(path: Path, family: str, **overrides: Any) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<pad>", "<s>", "</s>"])
     tokenizer.save(str(path / "tokenizer.json"))
+    return path
+
+
+def write_adapter(path: Path, checkpoint: Path) -> Path:
+    """A LoRA adapter, in the files of PEFT, that changes every linear layer of a checkpoint by as much as shows."""
+    rank, made = 3, torch.Generator().manual_seed(1)
+    weights = load_file(checkpoint / "model.safetensors")
+    shapes = {name.removesuffix(".weight"): one.shape for name, one in weights.items() if name.endswith("_proj.weight")}
+    tensors = {}
+    for name, (outs, ins) in shapes.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = torch.randn(rank, ins, generator=made) * ins**-0.5
+        tensors[f"base_model.model.{name}.lora_B.weight"] = torch.randn(outs, rank, generator=made)
+    path.mkdir()
+    save_file(tensors, path / "adapter_model.safetensors")
+    targets = sorted({name.rpartition(".")[2] for name in shapes})
+    settings = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": targets}
+    (path / "adapter_config.json").write_text(json.dumps(settings))
     return path

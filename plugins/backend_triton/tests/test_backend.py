@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from pie_core.errors import ConfigError, ResourceError, UnsupportedError
 from pie_core.model import ModelSpec
 
-from .checkpoints import VOCAB, write_checkpoint
+from .checkpoints import VOCAB, write_adapter, write_checkpoint
 from .conftest import DEVICE, worst
 
 LENGTHS = (14, 3)  # tokens of each prompt
@@ -35,8 +35,13 @@ def loaded(kind: Any, path: Path, **options: Any) -> TorchBackend:
 
 
 @torch.inference_mode()
-def run(backend: TorchBackend, prompts: list[torch.Tensor], decoded: int) -> list[torch.Tensor]:
-    """Logits [tokens, vocab] of each prompt: all but its last tokens in one ragged batch, then one by one."""
+def run(
+    backend: TorchBackend, prompts: list[torch.Tensor], decoded: int, adapter: str | None = None
+) -> list[torch.Tensor]:
+    """Logits [tokens, vocab] of each prompt: all but its last tokens in one ragged batch, then one by one.
+
+    adapter: the first prompt goes through it.
+    """
     decoder, pool, size = backend.decoder, backend.pool, backend.pool.page_size
     tables = [[3 + 7 * place + 20 * call for place in range(3)] for call in range(len(prompts))]
     found: list[list[torch.Tensor]] = [[] for _ in prompts]
@@ -50,7 +55,9 @@ def run(backend: TorchBackend, prompts: list[torch.Tensor], decoded: int) -> lis
             new.append(prompt[start:end])
         step = build_step(decoder.kernels.attention, spans, size, decoder.device)
         step.place(pool)
-        logits = decoder.logits(decoder.hidden(decoder.embed(torch.cat(new).to(DEVICE)), step, pool))
+        with backend.selection.of({adapter: range(len(new[0]))} if adapter else {}):
+            hidden = decoder.hidden(decoder.embed(torch.cat(new).to(DEVICE)), step, pool)
+        logits = decoder.logits(hidden)
         for one, part in zip(found, logits.split([len(part) for part in new]), strict=True):
             one.append(part.cpu())
         starts = ends
@@ -74,6 +81,22 @@ def test_logits_are_those_of_transformers_and_of_the_torch_backend(make: Callabl
         assert worst(got, other.double()) < 1e-5
     alone = run(loaded(plugin, path), prompts[:1], decoded=1)  # a step of one row takes other kernels
     assert worst(alone[0], theirs[0].double()) < 1e-5
+
+
+def test_rows_go_through_an_adapter_or_through_none_as_in_the_torch_backend(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make("llama-bias", num_hidden_layers=1)
+    folder = write_adapter(tmp_path / "poet", path)
+    ours, theirs = (loaded(kind, path, adapters=str(folder)) for kind in (plugin, torch_plugin))
+    prompts = [torch.arange(3, 3 + length) for length in LENGTHS]
+    expected = run(theirs, prompts, 1, "poet")
+    plain = run(theirs, prompts[:1], 1)
+    for got, exact in zip(run(ours, prompts, 1, "poet"), expected, strict=True):  # the other prompt beside it
+        assert worst(got, exact.double()) < 1e-5
+    for adapter, exact in (("poet", expected[0]), (None, plain[0])):  # steps of one row
+        assert worst(run(ours, prompts[:1], 1, adapter)[0], exact.double()) < 1e-5
+    assert ((expected[0] - plain[0]).abs().amax(1) > 0.05 * plain[0].abs().max()).all()  # an adapter shows
 
 
 def test_what_the_kernels_do_not_cover_is_refused_with_the_backend_that_takes_it(make: Callable[..., Path]) -> None:
