@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from pie_backend_torch.adapters import Adapters
+from pie_backend_torch.ahead.changes import Changes
 from pie_backend_torch.building import How, KvPool, LeanConfig, Span, build_step
 from pie_backend_torch.lean import LeanDecoder, expected_tensors
 from pie_backend_torch.rotary import RopeConfig
@@ -141,9 +142,11 @@ def run(model: Model, capability: int) -> None:
         ids = torch.empty(step.count, dtype=torch.int64, device=NOWHERE)
         hidden = decoder.hidden(decoder.embed(ids), step, pool)
     logits = decoder.logits(hidden)
-    settings = torch.empty(6, 1, dtype=torch.float64, device=NOWHERE)
+    settings = torch.empty(8, 1, dtype=torch.float64, device=NOWHERE)
+    changes = Changes(torch.empty_like(logits), torch.empty_like(logits, dtype=torch.int32), *settings[6:])
     kernels.best(logits)
-    kernels.draw(logits, How(*settings[:3], *settings[3:].long()))
+    for what in (None, changes):
+        kernels.draw(logits, How(*settings[:3], *settings[3:6].long(), what))
 
 
 def main() -> None:
