@@ -159,8 +159,11 @@ def run_width(sides: Mapping[str, Generate], width: int, rounds: int, facts: Row
     answers = given(first)  # captures what there is to capture
     samples: dict[str, list[Sample]] = {name: [] for name in answers}
     for _ in range(rounds):
-        for name in draw.sample(list(answers), len(answers)):
-            samples[name].append(measure(sides[name], prompts))
+        there = draw.sample(list(samples), len(samples))
+        taken = given({name: partial(measure, sides[name], prompts) for name in there})
+        samples = {name: [*samples[name], taken[name]] for name in samples if name in taken}
+    if OWN not in samples:
+        raise click.ClickException(f"{OWN} failed, which the others are compared to")
     return [
         emit(
             {"benchmark": "decode", "side": name, "width": width}

@@ -193,7 +193,7 @@ class Nothing:
     def __init__(self, vocabulary: int) -> None:
         attention = TileAttention(Cutting(group=4, kv_heads=8, page_size=16, programs=264))
         self.kernels = SimpleNamespace(attention=attention, top=TorchKernels().top, best=TorchKernels().best)
-        self._vocabulary = vocabulary
+        self.vocab_size = vocabulary
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(ids), self.hidden_size)
@@ -205,7 +205,7 @@ class Nothing:
         return x
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        scores = torch.zeros(len(hidden), self._vocabulary)
+        scores = torch.zeros(len(hidden), self.vocab_size)
         scores[:, TOKEN] = 1.0
         return scores
 

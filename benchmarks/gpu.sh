@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a CUDA GPU shows, in 18 minutes at most:
+# Everything that only a machine with a CUDA GPU shows, in 20 minutes at most:
 #
 #     benchmarks/gpu.sh [PART...]        the parts, in this order, by default all but the last
 #
@@ -46,6 +46,7 @@ run() {
 
 CAPTURED=(test_on_gpu.py test_ahead.py test_token_passes.py test_conformance.py)
 OURS="own loop;steps alone;inferlets;inferlets, sample;inferlets, decode;inferlets, decode, temperature 0.8"
+BESIDE="transformers;own loop;inferlets;inferlets, decode"
 CONTINUOUS="own loop;inferlets, decode;transformers;transformers, continuous batching"
 
 # decode PART LIMIT_S SHAPE SIDES OPTION...
@@ -63,10 +64,10 @@ for part in "${parts[@]}"; do
         captured) run 75 captured "$PYTHON" benchmarks/numerics.py --device cuda "${CAPTURED[@]/#/--only=}" ;;
         numerics) run 150 numerics "$PYTHON" benchmarks/numerics.py --device cuda ;;
         kernels) run 130 kernels "$PYTHON" benchmarks/kernels.py --parts attention,prefix,rows ;;
-        decode-1b) decode decode-1b 75 1b "transformers;$OURS" ;;
+        decode-1b) decode decode-1b 75 1b "$BESIDE" --rounds 2 --widths 1,32 ;;
         policies) policies policies 95 --inferlets 64 --k 16,32,64 ;;
-        decode-30m) decode decode-30m 30 30m "transformers;$OURS" ;;
-        decode-150m) decode decode-150m 40 150m "transformers;$OURS" ;;
+        decode-30m) decode decode-30m 60 30m "$BESIDE" --rounds 2 --widths 1,32 ;;
+        decode-150m) decode decode-150m 70 150m "$BESIDE" --rounds 2 --widths 1,32 ;;
         continuous) decode continuous 80 1b "$CONTINUOUS" --backend triton --rounds 3 ;;
         policies-1b) policies policies-1b 90 --model 1b --inferlets 32 --k 8,16,32 ;;
         *) echo "$0: no part $part" >&2; failed=$((failed + 1)) ;;

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from pie_backend_torch.ahead import drawing
-from pie_backend_torch.building import LISTED, How
+from pie_backend_torch.ahead.drawing import LISTED
+from pie_backend_torch.building import How
 from pie_backend_torch.kernels import Norm
 from pie_backend_triton.kernels import TritonKernels
 from pie_backend_triton.ops.draw import draw

@@ -34,7 +34,7 @@ def step(run: Run, shape: Shape) -> Iterator[dict[str, Any]]:
         model = Model(run, shape, kind)
         for branches, context, own in run.pick(SETTINGS, ((2, 32, -1), (3, 32, 5))):
             if kind == "torch" and branches * context > 1 << 16:
-                continue  # it reads a shared prefix once for each branch
+                continue  # it takes long: it reads a shared prefix once for each branch, and gathers what it reads
             yield {"kernel": "step", "backend": kind, "calls": branches, "context": context, "own": own} | model.step(
                 branches, context, own
             )

@@ -91,9 +91,11 @@ def others_leave(free: int) -> Iterator[Progress]:
             torch.cuda.empty_cache()
             taken.append(torch.empty(torch.cuda.mem_get_info()[0] - free, dtype=torch.uint8, device="cuda"))
 
-    yield take
-    taken.clear()
-    torch.cuda.empty_cache()
+    try:
+        yield take
+    finally:
+        taken.clear()
+        torch.cuda.empty_cache()
 
 
 def test_a_pool_that_others_leave_no_room_for_is_an_error_with_the_pages_that_fit_then(make: Any) -> None:

@@ -78,7 +78,7 @@ def test_running_out_while_weights_are_read_names_dtypes_that_fit_and_no_pools(
         (count * 4 - 1, "float32", r"in float32\).* in bfloat16 or .*\(--option dtype=bfloat16\)"),
         (count * 2 - 1, "float32", r"in float32\).*free 1 MiB more, which is room for .* in bfloat16"),
         (count * 2 - 1, "float16", r"in float16\).*free 1 MiB more, which is room for .* in float16"),
-        (count * 2, "float16", r"in float16\).*that is room now: start again"),
+        (count * 2, "float16", r"in float16\).*there is enough free now: start again"),
     ):
         left(1 << 30)
         with pytest.raises(ResourceError, match=f"^torch: cpu ran out .* the weights were read .*{message}") as caught:
@@ -198,4 +198,4 @@ def test_running_out_while_pools_are_allocated_names_the_pages_that_fit_by_then(
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert advised(caught.value) == advice
-    assert bool(advice) != ("that is room now: start again" in str(caught.value))
+    assert bool(advice) != ("there is enough free now: start again" in str(caught.value))

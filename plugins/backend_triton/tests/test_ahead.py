@@ -19,6 +19,7 @@ import torch
 from inferlet.adjusting import Adjustment
 from inferlet.dist import Dist
 from inferlet.draws import Draws
+from pie_backend_torch.ahead import tables
 from pie_backend_torch.ahead.pace import Pace
 from pie_backend_torch.ahead.steps import MOST_ROWS, StepsAhead
 from pie_backend_torch.building import Ints, KvPool, LayerShape, TorchKernels
@@ -81,12 +82,19 @@ def placed(codes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 
 class AtOnce:
-    """For graphs, where there is no GPU: what was recorded is computed again."""
+    """For graphs, where there is no GPU: what was recorded is computed again, if the tables are where they were."""
 
     possible = True
 
-    def record(self, compute: Callable[[], object]) -> Callable[[], object]:
-        return compute
+    def record(self, compute: Any) -> Callable[[], object]:
+        one = compute.__self__
+        counts = one._tables.counts(1)[0].data_ptr()
+
+        def replay() -> object:
+            assert not one._shape.changed or one._tables.counts(1)[0].data_ptr() == counts
+            return compute()
+
+        return replay
 
 
 class Here:
@@ -208,10 +216,11 @@ def far() -> Pace:
     ("ticks", "pace", "graphs"), [(3, None, None), (4, late, None), (5, far, None), (6, far, AtOnce)]
 )
 def test_decodes_that_come_and_go_draw_what_they_draw_alone_and_write_their_slots_alone(
-    ticks: int, pace: Any, graphs: Any
+    ticks: int, pace: Any, graphs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if DEVICE.type == "cuda":
         graphs = None  # true ones
+    monkeypatch.setattr(tables, "_LEAST_ROWS", 1)
     here = Here(ticks, seed=ticks, pace=pace and pace(), graphs=graphs and graphs())
     going: list[Run] = []
     seen: list[Run] = []
@@ -304,6 +313,19 @@ def test_no_more_are_taken_than_there_are_rows_and_who_was_taken_stays() -> None
         runs.append(here.made(1, 2))
     assert [here.steps.takes(run) for run in runs] == [True] * MOST_ROWS + [False] * 3
     assert [here.steps.takes(run) for run in runs] == [True] * MOST_ROWS + [False] * 3
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="what was captured does not tell where its tables were")
+def test_what_was_captured_over_tables_that_have_grown_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_LEAST_ROWS", 1)
+    here = Here(ticks=8, graphs=AtOnce())
+    for count in (1, 3, 1):
+        runs = [here.come(10, 6, **PENALTIES) for _ in range(count)]
+        while going := [run for run in runs if not run.ended]:
+            here.step(going)
+        for run in runs:
+            here.check(run)
+            here.left(run)
 
 
 def test_biased_tokens_of_the_whole_vocabulary_are_not_taken() -> None:

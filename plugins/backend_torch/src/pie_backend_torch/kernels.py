@@ -193,7 +193,10 @@ class Kernels(Protocol):
         """The most probable token [n] of each row of logits [n, vocab], float32; of equal ones the first."""
 
     def draw(self, logits: Tensor, how: How) -> Tensor:
-        """A token [n] for each row of logits [n, vocab], float32; see `ahead.drawing.draw`. No look from the host."""
+        """A token [n] for each row of logits [n, vocab], float32; see `ahead.drawing.draw`. No look from the host.
+
+        What is drawn from is what `ahead.drawing.listing` gives, so that `how.changes` are in it.
+        """
 
 
 def power_of_two(least: int) -> int:

@@ -15,7 +15,15 @@ from pie_core.errors import ResourceError
 
 MOST_TOKENS = 131072  # of a pool whose size nobody chose
 RESERVE = {"cpu": 256 << 20, "cuda": 2 << 30}  # bytes left for activations and everybody else
-ROOM_NOW = "that is room now: start again, and look for what takes memory meanwhile or limits this process"
+ROOM_NOW = (
+    "there is enough free now: start again; should it come back, find out what takes memory while the model is loaded, "
+    "or what limits this process"
+)
+_OUT = (  # of errors that torch has no type for
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -76,7 +84,7 @@ def choose_pages(options: TorchOptions, token_bytes: int, embed_bytes: int, devi
 
 
 def pools_that_fit(options: TorchOptions, token_bytes: int, embed_bytes: int, device: torch.device) -> str:
-    """What to do where the pools did not fit: how many pages would now, if any; else with fewer Embeds; or what lacks.
+    """What to do where the pools did not fit: how many pages would now, if any; or with fewer Embeds; or what to free.
 
     Of what is left, half is for pages then, and the rest for Embeds.
     """
@@ -118,8 +126,8 @@ def told(device: torch.device, backend: str, doing: str, instead: Callable[[], s
 
 def ran_out(error: Exception) -> bool:
     """Whether it says that there is no memory, of a device or of the host."""
-    if isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error):
-        return True  # torch has no type for it
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT):
+        return True
     return isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 

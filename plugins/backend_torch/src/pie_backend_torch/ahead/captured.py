@@ -24,8 +24,11 @@ TURNS = 2 * MOST_AHEAD  # runs of a captured pass that what they gave is kept of
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a captured pass depends on. ticks: passes that one plan is for. greedy: nothing is drawn at random.
-    changed: some distributions are, before tokens are drawn (`changes`)."""
+    """What a captured pass depends on.
+
+    ticks: passes that one plan is for. changed: somebody has biases or penalties. greedy: nobody has, or draws at
+    random.
+    """
 
     rows: int
     entries: int
@@ -98,7 +101,7 @@ class Pass:
         hidden = decoder.hidden(decoder.embed(self._ids), step, pool)
         logits = decoder.logits(hidden)
         kernels = decoder.kernels
-        if self._shape.greedy and not self._shape.changed:
+        if self._shape.greedy:
             tokens = kernels.best(logits)
         else:
             how = self._how()

@@ -27,6 +27,7 @@ class Changes:
         count = self.counts.gather(1, ids)
         taken = (count > 0) * self.presence[:, None] + count * self.frequency[:, None]
         added = self.bias.gather(1, ids).double() - taken
+        added = torch.where(probs > 0, added, -torch.inf)  # no bias makes possible what is not
         weights = probs.double() * (added - added.amax(1, keepdim=True)).exp()
         ids, place = ids.sort(1)
         weights, place = weights.gather(1, place).sort(dim=1, descending=True, stable=True)

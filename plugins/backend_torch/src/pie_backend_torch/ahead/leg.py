@@ -41,6 +41,7 @@ class Leg:
             count = power_of_two(count)
         room = Room.holding(count, lines.entries(rows, count))
         self.ticks = min(lines.ticks, int(lines.left(rows, positions).min()))
-        self.shape = Shape(count, room.entries, lines.ticks, lines.greedy(rows), lines.changed(rows))
+        changed = lines.changed(rows)
+        self.shape = Shape(count, room.entries, lines.ticks, lines.greedy(rows) and not changed, changed)
         self.plan = attention.plan_steps(lines.looks(rows, count), room)
         self.arrays: Sequence[Ints] = [*lines.arrays(rows, positions, count), *self.plan.arrays]

@@ -15,12 +15,15 @@ from pie_backend_torch.kernels import power_of_two
 from pie_backend_torch.step import Ints
 from pie_backend_torch.upload import upload
 
+_LEAST_ROWS = 32  # so that what is captured over the tables need not be again and again while programs come
+_MOST = torch.finfo(torch.float32).max
+
 
 class Tables:
     """Biases and counts of the decodes in each row.
 
-    Memory is taken when the first comes that has any, and kept: 8 bytes for each row and token of the vocabulary, of as
-    many rows as a pass had that one of them was in (33 MB for 32 rows at 128,256 tokens).
+    Memory is taken when the first comes that has any, and kept: 8 bytes for each row and token of the vocabulary, for
+    32 rows, or as many as a pass had that one of them was in (33 MB for 32 rows at 128,256 tokens).
     """
 
     def __init__(self, vocab: int, device: torch.device) -> None:
@@ -29,9 +32,9 @@ class Tables:
 
     def hold(self, rows: int) -> bool:
         """Have room for so many. Whether all is elsewhere now, and what was captured over them good no more."""
-        more = power_of_two(rows) - len(self._bias)
-        if more <= 0:
+        if rows <= len(self._bias):
             return False
+        more = max(_LEAST_ROWS, power_of_two(rows)) - len(self._bias)
         self._bias, self._counts = (torch.cat([t, t.new_zeros(more, t.shape[1])]) for t in (self._bias, self._counts))
         return True
 
@@ -46,7 +49,8 @@ class Tables:
             if (change := one.adjustment) is not None:
                 first = row * self._bias.shape[1]
                 biases |= {first + token: bias for token, bias in change.bias.items()}
-                counts |= {first + token: count for token, count in Counter([*change.seen, *one.tokens]).items()}
+                drawn = Counter([*change.seen, *one.tokens] if change.counts else [])
+                counts |= {first + token: count for token, count in drawn.items()}
         values: Ints = np.array([*biases.values()], dtype=np.float64).view(np.int64)
         block = np.array([*clear, *biases, *counts, *counts.values()], dtype=np.int64)
         device, lengths = self._bias.device, [len(clear), len(biases), len(counts), len(counts), len(biases)]
@@ -54,7 +58,7 @@ class Tables:
             upload(torch.from_numpy(np.concatenate([block, values])), device), lengths
         )
         for table, places, there in (
-            (self._bias, biased, bias.view(torch.float64).float()),
+            (self._bias, biased, bias.view(torch.float64).clamp(-_MOST, _MOST).float()),
             (self._counts, counted, count.int()),
         ):
             table.index_fill_(0, at, 0)

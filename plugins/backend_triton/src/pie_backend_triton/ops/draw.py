@@ -57,7 +57,7 @@ def draw(
     seeds: Tensor,
     numbers: Tensor,
 ) -> Tensor:
-    """ids int64 and probs float32 [rows, width] by falling probability, as `top` gives them -> tokens [rows] int64.
+    """ids int64 and probs float32 or float64 [rows, width] by falling probability, of any sum -> tokens [rows] int64.
 
     A value for each row: temperature (0: the most probable), top_p and min_p (0: all), float64; top_k, seeds (the bits
     of unsigned numbers) and numbers (of the draw), int64.
