@@ -30,7 +30,16 @@ class Context:
 
     Filling is lazy: tokens are run when the next distribution is needed, all but the last when the context is forked
     or exported. Freed by `close`, at the end of a `with` block, or with the object.
+
+    adapter: every token goes through it. queue: of the commands. tokens: all of them, pending ones included. attention:
+    what the tokens that are run from now on see; None: all before them.
     """
+
+    model: Model
+    adapter: str | None
+    queue: Queue
+    tokens: list[int]
+    attention: Attention | None
 
     _closed = True  # until there is something to give back
 
@@ -40,10 +49,10 @@ class Context:
             raise ArgumentError(f"model {model.name!r} has no adapter {adapter!r}; it has {known}")
         self._host = host()
         self.model = model
-        self.adapter = adapter  # every token of the context goes through it
+        self.adapter = adapter
         self.queue = take_queue(model)
-        self.tokens: list[int] = []  # all of them, pending ones included
-        self.attention: Attention | None = None  # what the tokens that are run from now on see; None: all before them
+        self.tokens = []
+        self.attention = None
         self._cache = Cache(self.queue, model.kvpage_size, adapter)
         self._ahead = Ahead(self._cache)
         self._closed = False
