@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from pie_backend_torch.ahead import drawing
-from pie_backend_torch.ahead.drawing import LISTED
+from pie_backend_torch.ahead.changes import Changes
 from pie_backend_torch.building import How
 from pie_backend_torch.kernels import Norm
 from pie_backend_triton.kernels import TritonKernels
@@ -56,13 +57,15 @@ def rows(run: Run, shape: Shape) -> Iterator[Row]:
 
 
 def chosen(run: Run, count: int, vocab: int) -> Iterator[Row]:
-    """The most probable token of each row, and one that is drawn: of its scores, and of what `top` lists."""
+    """The most probable token of each row, and one that is drawn: of its scores, plainly and behind biases and
+    penalties, and of what `top` lists."""
     ours, how = TritonKernels(Cutting(1, 1, PAGE, 1)), _how(run, count)
     make, nbytes = partial(_scores, run, count, vocab), 4 * count * vocab
     yield {"kernel": "best", "rows": count} | compare(run, ours.best, _best, make, nbytes, differing)
-    row = compare(run, partial(ours.draw, how=how), partial(_drawn, how), make, nbytes, differing)
-    yield {"kernel": "draw", "of": "scores", "rows": count} | row
-    listed = min(LISTED, vocab)
+    for name, one in (("scores", how), ("scores, changed", replace(how, changes=_changes(run, count, vocab)))):
+        row = compare(run, partial(ours.draw, how=one), partial(_drawn, one), make, nbytes, differing)
+        yield {"kernel": "draw", "of": name, "rows": count} | row
+    listed = min(drawing.LISTED, vocab)
     listing, nbytes = lambda: _listed(*make(), listed), 4 * count * listed
     row = compare(run, partial(_ours_drawn_of, how), partial(_drawn_of, how), listing, nbytes, differing)
     yield {"kernel": "draw", "of": "listed tokens", "rows": count} | row
@@ -151,6 +154,12 @@ def _listed(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 
 def _drawn(how: How, logits: torch.Tensor) -> torch.Tensor:
     return drawing.draw(logits, how, _listed)
+
+
+def _changes(run: Run, count: int, vocab: int) -> Changes:
+    bias, counts = (torch.randn(count, vocab, device=run.device) for _ in range(2))
+    taken = torch.full((count,), 0.5, dtype=torch.float64, device=run.device)
+    return Changes(bias, (counts > 2).int(), taken, taken)
 
 
 def _ours_drawn_of(how: How, ids: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
