@@ -116,9 +116,7 @@ def main(shape: str, dtype: str, device: str, threads: int, widths: str, rounds:
         options = {"dtype": dtype, "device": device, "threads": str(threads), "pages": str(max(512, 10 * max(numbers)))}
         controller = Controller(Settings(str(path), backend, options, tier="native"))
         runner.run(controller.__aenter__())
-        there = sides_of(
-            controller, runner.get_loop(), path, getattr(torch, dtype), device, max(numbers), PROMPT + LONG
-        )
+        there = sides_of(controller, runner.get_loop(), path, getattr(torch, dtype), device, PROMPT + LONG)
         wanted = chosen(there, only)
         sides = given(wanted)
         spare_what_is_loaded()

@@ -73,22 +73,16 @@ LOOPS = {
 
 
 def sides_of(
-    controller: Controller,
-    loop: asyncio.AbstractEventLoop,
-    path: Path,
-    dtype: torch.dtype,
-    device: str,
-    most: int,
-    length: int,
+    controller: Controller, loop: asyncio.AbstractEventLoop, path: Path, dtype: torch.dtype, device: str, length: int
 ) -> dict[str, Callable[[], Generate]]:
-    """How to make each side, by its name, for `most` sequences at once of `length` tokens."""
+    """How to make each side, by its name, for sequences of up to `length` tokens."""
     loaded = next(iter(controller.models.values()))
     return {
         "transformers": partial(transformers_generate, path, dtype, device),
         OWN: lambda: partial(greedy, loaded.backend),
         "steps alone": partial(steps_alone, loaded),
         **{how: partial(driven_by_inferlets, controller.application, loop, how) for how in LOOPS},
-        "transformers, continuous batching": partial(transformers_continuous, path, dtype, device, most, length),
+        "transformers, continuous batching": partial(transformers_continuous, path, dtype, device, length),
     }
 
 
@@ -114,23 +108,31 @@ def transformers_generate(path: Path, dtype: torch.dtype, device: str) -> Genera
     return generate
 
 
-def transformers_continuous(path: Path, dtype: torch.dtype, device: str, most: int, length: int) -> Generate:
-    """The other baseline: requests join and leave batches over a paged cache. most: of them at once, each of `length`.
+def transformers_continuous(path: Path, dtype: torch.dtype, device: str, length: int) -> Generate:
+    """The other baseline: requests join and leave batches over a paged cache. length: of the longest sequence.
 
-    With a manager that is kept. Its settings are its own but for the size of its cache, which is that of the work
-    (otherwise it takes nine tenths of the memory and a minute to begin), and on a CPU that of its pages: of 16 tokens,
-    with which SDPA is ten times as quick as with its 256.
+    With a manager that is kept as long as there are as many prompts. Its settings are its own but for the size of its
+    cache, which is that of the work (otherwise it takes nine tenths of the memory and a minute to begin, and on a CPU a
+    step costs the more the larger it is), and on a CPU that of its pages: of 16 tokens, with which SDPA is ten times as
+    quick as with its 256.
     """
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
-    model = model.eval().to(device)
     kinds = transformers.ContinuousBatchingConfig.__dataclass_fields__
     size = "page_size" if "page_size" in kinds else "block_size"  # the latter in older transformers
-    sizes = transformers.ContinuousBatchingConfig(**({size: 16} if device == "cpu" else {}))
-    sizes.num_blocks = most * -(-length // getattr(sizes, size)) + 1
-    sizes.max_batch_tokens = max(512, most)
+    kept: dict[int, Any] = {}
+
+    def load(most: int) -> tuple[Any, Any]:
+        sizes = transformers.ContinuousBatchingConfig(**({size: 16} if device == "cpu" else {}))
+        sizes.num_blocks = most * -(-length // getattr(sizes, size)) + 1
+        sizes.max_batch_tokens = max(512, most)
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+        return model.eval().to(device), sizes
 
     def generate(prompts: Prompts, steps: int) -> list[list[int]]:
+        if len(prompts) not in kept:
+            kept.clear()
+            kept[len(prompts)] = load(len(prompts))
+        model, sizes = kept[len(prompts)]
         settings = transformers.GenerationConfig(max_new_tokens=steps, do_sample=False, eos_token_id=-1, pad_token_id=0)
         told = model.generate_batch(
             prompts, settings, continuous_batching_config=sizes, persistent_manager=True, warmup=False
