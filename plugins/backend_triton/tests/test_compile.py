@@ -60,7 +60,7 @@ def test_every_tile_that_a_model_may_have_is_among_what_is_compiled() -> None:
         compiled |= tiles(capability)
         for model in models:
             launched |= set(product([model.width], model.cutting(capability).heights, [False, True]))
-        assert {model.dtype for model in models} == {torch.bfloat16, torch.float16, torch.float32}
+        assert {model.dtype for model in models} >= {torch.bfloat16, torch.float16}
     assert compiled == launched
     every = [model for models in MODELS.values() for model in models]
     assert {model.width for model in every} == set(WIDTHS)
