@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +173,13 @@ def test_no_size_is_advised_where_none_fits(make: Any, left: Callable[[int], Non
     assert advised(caught.value) == {}
 
 
+def gaps(size: int) -> Iterator[torch.Tensor]:
+    """Takes what earlier tests freed and the C library kept, in pieces of ``size`` bytes: it is limited by no limit."""
+    with contextlib.suppress(RuntimeError):
+        while True:
+            yield torch.empty(size, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
     ("pages", "free", "advice"),
     [
@@ -184,12 +192,14 @@ def test_running_out_while_pools_are_allocated_names_the_pages_that_fit_by_then(
     make: Any, left: Callable[[int], None], pages: int | None, free: int, advice: dict[str, int]
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
+    taken: list[torch.Tensor] = []
 
     def fill(stage: str, _: float | None) -> None:
         if stage == "pools":
             left(free)
-            limit = psutil.Process().memory_info().vms + (16 << 20)
-            resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+            resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms, before[1]))
+            taken.extend(gaps(4 << 20))
+            resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (16 << 20), before[1]))
 
     left(1 << 30)
     try:
