@@ -14,8 +14,8 @@ from pie_traits_text.output_text import GetNextDist
 from pie_traits_text.restricting import restricted_dists
 
 from pie_core import UNFINISHED, Command, Foundation
-from pie_traits_decode.ahead import DecodesAhead
 from pie_traits_decode.breaks import Breaks
+from pie_traits_decode.own_steps import OwnSteps
 from pie_traits_decode.running import Run
 from pie_traits_decode.sample import Sample
 from pie_traits_decode.steps import Decode
@@ -33,7 +33,7 @@ class DecodeHandler:
         self._input = ground.handlers["input_text"]
         self._output = ground.handlers["output_text"]
         self._forward = ground.handlers["forward"]
-        self._ahead = self._forward.open_steps() if isinstance(self._forward, DecodesAhead) else None
+        self._own = self._forward.open_steps() if isinstance(self._forward, OwnSteps) else None
         self._breaks = Breaks(ground.handlers["tokenize"])
         limit = ground.backend.batch_limit
         self._at_once = limit(GetNextDist)
@@ -61,19 +61,14 @@ class DecodeHandler:
 
     def decode(self, batch: Sequence[Decode]) -> list[Any]:
         """One step of each: run the token drawn last, then draw."""
-        runs = [self._run_of(command) for command in batch]
-        if self._ahead is not None:
-            ahead = {run: None for run in runs if self._ahead.takes(run)}
-            runs = [run for run in runs if run not in ahead]
-            self._ahead.step(list(ahead))
-        for part in _parts(runs, self._steps_at_once):
+        for part in _parts(self._left_by_own([self._run_of(command) for command in batch]), self._steps_at_once):
             self._step(part)
         return [command.answer(command.state.tokens) if command.state.ended else UNFINISHED for command in batch]
 
     def ride_decode(self, batch: Sequence[Decode], beside: int) -> list[Command | None]:
-        """The passes that are due, as part of a batch of `forward`. Those that run ahead of the host stay apart."""
+        """The passes that are due, as part of a batch of `forward`, unless decodes stay apart."""
         runs = [self._run_of(command) for command in batch]
-        due = [run for run in runs if run.pending is not None] if self._ahead is None else []
+        due = [] if self._own is not None and self._own.apart else [run for run in runs if run.pending is not None]
         if not due or beside + len(due) > self._steps_at_once:
             return [None] * len(runs)
         self._input.embed_txt([run.embed() for run in due])
@@ -105,6 +100,25 @@ class DecodeHandler:
             command.state = Run(command, self._breaks.of(command.breaks))
         run: Run = command.state
         return run
+
+    def _left_by_own(self, runs: list[Run]) -> list[Run]:
+        """Those that had no step yet when the model's own steps of others, if it has any, have been taken.
+
+        Nobody has one where there would be another pass: the weights are read once for all.
+        """
+        own = self._own
+        if own is None:
+            return runs
+        taken = {run: None for run in runs if own.takes(run)}
+        left = [run for run in runs if run not in taken]
+        if own.apart:
+            own.step(list(taken))
+            return left
+        if any(run.pending is not None for run in left):
+            return runs
+        for part in _parts(list(taken), self._steps_at_once):
+            own.step(part)
+        return left
 
     def _step(self, runs: Sequence[Run]) -> None:
         """May be called again for runs with which it has failed: each says where it is."""
@@ -138,7 +152,7 @@ class DecodeHandler:
 
 def _draw(runs: Sequence[Run], dists: Sequence[Any]) -> None:
     for run, dist in zip(runs, dists, strict=True):
-        run.draw(Dist.of(dist))
+        run.take(run.pick(dist))
 
 
 def _parts(whole: Sequence[Any], most: int) -> list[Sequence[Any]]:

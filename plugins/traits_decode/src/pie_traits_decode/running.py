@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from inferlet.adjusting import Adjustment
 from inferlet.dist import Dist
 from inferlet.draws import Draws
@@ -92,26 +94,28 @@ class Run:
         """The Embed with the hidden state that the next token is drawn from."""
         return self.command.oemb if self._ran else self.command.emb
 
+    @property
+    def top_k(self) -> int | None:
+        """How many of the most probable tokens are wanted to draw from; None: all."""
+        command = self.command
+        if self.adjustment is not None:
+            return None if command.top_k is None else max(command.top_k, DIST_TOKENS)
+        return command.top_k if command.temperature else 1
+
     def ask(self) -> GetNextDist:
         """What to draw from."""
-        command = self.command
-        top_k = command.top_k
-        if self.adjustment is not None:
-            top_k = None if top_k is None else max(top_k, DIST_TOKENS)
-        elif command.temperature == 0:
-            top_k = 1
-        return GetNextDist(self.state, top_k)
+        return GetNextDist(self.state, self.top_k)
 
-    def draw(self, dist: Dist) -> None:
-        """Draw the next token."""
-        command = self.command
+    def pick(self, record: Any) -> int:
+        """The next token, drawn from what the trait `output_text` tells; not taken."""
+        command, dist = self.command, Dist.of(record)
         if self.adjustment is not None:
             dist = self.adjustment(dist, self.tokens)
         draws = Draws(command.seed, command.draw + len(self.tokens))
-        self.take(dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws))
+        return dist.sample(command.temperature, command.top_k, command.top_p, command.min_p, draws)
 
     def take(self, token: int) -> None:
-        """This one was drawn."""
+        """This one was drawn, after the one before has run."""
         guide = self.guide
         if guide is not None:
             guide.take(token)

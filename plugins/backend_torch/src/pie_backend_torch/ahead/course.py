@@ -1,4 +1,4 @@
-"""What running ahead of the host needs to know of a decode."""
+"""What running decodes without the host's commands needs to know of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Course(Protocol):
     pages: that it looks at, and fills. live: for each of them, the bit mask of the slots that are context by now.
     position: where the next token stands. pending: that token, where the host knows it. left: how many are still to be
     drawn, of which some may be on their way. adjustment: biases and penalties (an `Adjustment` of the SDK), or None.
-    guide: what tells which tokens may come next, or None. command: the `Decode`.
+    guide: what tells which tokens may come next, or None. takes_best: the next token is the most probable one. top_k:
+    of how many it is drawn otherwise, None is all. command: the `Decode`.
     """
 
     pending: int | None
@@ -34,6 +35,12 @@ class Course(Protocol):
     @property
     def position(self) -> int: ...
 
+    @property
+    def takes_best(self) -> bool: ...
+
+    @property
+    def top_k(self) -> int | None: ...
+
     def next_slots(self, most: int) -> Sequence[tuple[int, int]]:
         """Of the tokens that are run next, the place among `pages` and the slot there."""
         ...
@@ -42,6 +49,16 @@ class Course(Protocol):
         """The next one is launched."""
         ...
 
+    def pick(self, record: Any) -> int:
+        """The next token, drawn from a distribution as `output_text` gives it."""
+        ...
+
     def take(self, token: int) -> None:
         """The next token is known."""
         ...
+
+
+def is_plain(course: Course) -> bool:
+    """Whether it wants no more of a pass than one that runs through the model as it is, after all before it."""
+    command = course.command
+    return command.adapter is None and command.mask is None and course.guide is None

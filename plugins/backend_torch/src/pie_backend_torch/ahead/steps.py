@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.captured import Pass, Shape
-from pie_backend_torch.ahead.course import Course
+from pie_backend_torch.ahead.course import Course, is_plain
 from pie_backend_torch.ahead.drawing import LISTED
 from pie_backend_torch.ahead.leg import EachStep, Leg
 from pie_backend_torch.ahead.lines import Lines
@@ -47,7 +47,7 @@ class _Flight:
 
 
 class StepsAhead:
-    """What a backend does of trait `decode` by itself (`pie_traits_decode.ahead.DecodesAhead`). Device thread.
+    """What a backend does of trait `decode` by itself (`pie_traits_decode.own_steps.Steps`). Device thread.
 
     `step` launches a step and takes the tokens of those before that have ended, so that the device has some
     milliseconds of steps before the host has looked, and need not wait for a host that is held up (`Pace.ahead`). A
@@ -55,6 +55,8 @@ class StepsAhead:
     shapes, passes are captured (on a GPU), and the host plans only when somebody joins, and every `ticks` steps. What
     it found out about a decode it keeps (`Lines`), so that a plan costs what is new in it.
     """
+
+    apart = True
 
     def __init__(self, backend: TorchBackend, ticks: int = TICKS, pace: Pace | None = None) -> None:
         self._backend = backend
@@ -87,11 +89,10 @@ class StepsAhead:
         if course in self._coming or self._rows.of(course) is not None:
             return True
         command = course.command
-        plain = command.adapter is None and command.mask is None and course.guide is None
         best = command.temperature == 0 and course.adjustment is None
         listed = best or (command.top_k is not None and command.top_k <= LISTED)
         room = len(self._rows) + len(self._coming) < MOST_ROWS
-        if not (plain and listed and room and self._backend.places is None and course.pending is not None):
+        if not (is_plain(course) and listed and room and self._backend.places is None and course.pending is not None):
             return False
         self._coming.add(course)
         return True

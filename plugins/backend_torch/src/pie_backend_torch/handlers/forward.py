@@ -10,6 +10,7 @@ import torch
 from pie_traits_text.forward import Forward, ForwardWithAdapter
 
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.direct import DirectSteps
 from pie_backend_torch.kernels import PlansSteps, Watch
 from pie_backend_torch.step import Bools, Ints, Span, build_step
 from pie_backend_torch.token_passes import TokenPasses
@@ -41,14 +42,15 @@ class ForwardHandler:
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
-    def open_steps(self) -> object | None:
-        """See `pie_traits_decode.ahead.DecodesAhead`: on a GPU, where the host would be in the way."""
+    def open_steps(self) -> StepsAhead | DirectSteps | None:
+        """See `pie_traits_decode.own_steps.OwnSteps`: ahead of the host on a GPU, where it would be in the way."""
         from pie_backend_torch.ahead.steps import StepsAhead
 
         decoder = self._backend.decoder
-        wanted = decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps)
-        self._steps = StepsAhead(self._backend) if wanted else None
-        return self._steps
+        if decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps):
+            self._steps = StepsAhead(self._backend)
+            return self._steps
+        return DirectSteps(self._backend) if self._backend.places is None else None
 
 
 @torch.inference_mode()
