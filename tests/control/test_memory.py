@@ -6,6 +6,7 @@ import pytest
 
 from pie_core import ArgumentError, Embed, HandleError, KvPage, ResourceError, TerminatedError
 from pie_core.control.exports import ExportLimits
+from pie_core.control.pool import Pool
 from pie_core.errors import nearest
 from pie_core.testing.rig import make_rig
 
@@ -19,6 +20,16 @@ def test_freed_pages_come_back_only_when_the_commands_that_use_them_are_done():
     assert rig.free()[0] == 1  # the page that the forward has no tokens for
     rig.loop.run()
     assert rig.free()[0] == 3
+
+
+def test_what_is_allocated_together_lies_in_rising_order_as_far_down_as_there_is_room():
+    pool = Pool(KvPage, 8)
+    first, second = [KvPage(4) for _ in range(5)], [KvPage(4) for _ in range(4)]
+    assert pool.take(first) and [page.index for page in first] == [0, 1, 2, 3, 4]
+    for place in (3, 0, 4):
+        pool.give(first[place])
+    assert pool.take(second) and [page.index for page in second] == [0, 3, 4, 5]
+    assert not pool.take([KvPage(4) for _ in range(3)]) and pool.free == 2 and set(pool.free_indices) == {6, 7}
 
 
 def test_an_allocation_waits_for_pages_that_come_back_by_themselves_and_nobody_is_killed():
