@@ -241,7 +241,8 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
         facts = {"device": device} | ({} if device == "cpu" else {"shape": shape}) | machine(device)
         rows = []
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
-            decodes._ahead = steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)
+            steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)
+            decodes._own, decodes._apart = steps, steps.apart
             for how, loop, tokens in (
                 ("whole", "inferlets, decode", LONG),
                 ("together", "together", LONG),
