@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from pie_backend_torch.ahead.course import Course
 from pie_backend_torch.ahead.steps import StepsAhead
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.course import Course
 from pie_backend_torch.flash.attention import FlashInferAttention
 from pie_backend_torch.handlers.forward import ForwardHandler
 from pie_backend_torch.kernels import Recipe

@@ -174,7 +174,7 @@ def test_no_size_is_advised_where_none_fits(make: Any, left: Callable[[int], Non
 
 
 def gaps(size: int) -> Iterator[torch.Tensor]:
-    """Takes what earlier tests freed and the C library kept, in pieces of ``size`` bytes: it is limited by no limit."""
+    """Takes what earlier tests freed and the C library kept, in pieces of `size` bytes: no limit counts it anew."""
     with contextlib.suppress(RuntimeError):
         while True:
             yield torch.empty(size, dtype=torch.uint8)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from pie_traits_decode.breaks import Breaks
-from pie_traits_decode.handler import DecodeHandler
+from pie_traits_decode.handler import PATIENCE_S, DecodeHandler
+from pie_traits_decode.running import Run
 from pie_traits_decode.steps import Decode
 
 from pie_core import ArgumentError, Command, HandlerSpec, Trait
@@ -113,10 +114,27 @@ class SpellHandler:
         self.spell = decode.decode
 
 
-def spelling() -> tuple[Program, Program]:
+class WithSteps(FakeHandler):
+    """Has steps of its own, of decodes that are not guided; they draw an "x"."""
+
+    apart = False
+
+    def open_steps(self) -> WithSteps:
+        return self
+
+    def takes(self, run: Run) -> bool:
+        return run.pending is not None and run.guide is None
+
+    def step(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            run.has_run()
+            run.take(ord("x"))
+
+
+def spelling(build: type[FakeHandler] = FakeHandler) -> tuple[Program, Program]:
     """Two programs that have run a token, on a model with `spell`."""
     trait = Trait("spell", "1.0", "Spell.", (Spell,), ("decode>=1",))
-    specs = [*fake_handlers(), *load_handlers("fake", "", Selection())]
+    specs = [*(replace(spec, build=build) for spec in fake_handlers()), *load_handlers("fake", "", Selection())]
     specs.append(HandlerSpec("spell>=1", "any", lambda ground: SpellHandler(ground.handlers["decode"])))
     registry = Registry([*load_registry(Selection()).traits.values(), trait])
     backend = FakeBackend()
@@ -131,8 +149,20 @@ def ready(p: Program) -> tuple[list[int], list[int], list[int], list[int]]:
     return pages, emb, pages, emb
 
 
-def test_a_guide_that_is_not_ready_sits_out_steps_and_holds_nobody_up() -> None:
-    p, other = spelling()
+@pytest.mark.parametrize("build", [FakeHandler, WithSteps])
+def test_a_guide_that_is_not_ready_sits_out_steps_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, build: type[FakeHandler]
+) -> None:
+    """It is waited for when it is alone."""
+    waited: list[float] = []
+    allowed = Spelling.allowed
+
+    def told(self: Spelling, patience_s: float) -> bytes | None:
+        waited.append(patience_s)
+        return allowed(self, patience_s)
+
+    monkeypatch.setattr(Spelling, "allowed", told)
+    p, other = spelling(build)
     slow = p.call(
         "spell",
         *ready(p),
@@ -159,8 +189,10 @@ def test_a_guide_that_is_not_ready_sits_out_steps_and_holds_nobody_up() -> None:
     quick = other.call("decode", *ready(other), 20)
     while not quick.done:
         assert p.rig.loop.step()
-    assert not slow.done
+    assert not slow.done and waited[1:] == [0.0] * (len(waited) - 1)
+    together = len(waited)
     p.rig.loop.run()
+    assert waited[together + 1 :].count(PATIENCE_S) > 20
     assert slow.result() == list(b"abc") and len(quick.result()) == 20
 
 

@@ -1,4 +1,4 @@
-"""Steps of decodes on a CPU: from the token to the pass to the next token, without commands and Embeds in between."""
+"""Steps of decodes on a CPU: from the token to the pass to the next token, without commands in between."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pie_backend_torch.ahead.course import Course, is_plain
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.course import Course, is_plain
 from pie_backend_torch.distributions import distributions
 from pie_backend_torch.step import Span, build_step
-from pie_backend_torch.upload import indices
 
 
 class DirectSteps:
     """What the torch backend does of trait `decode` by itself (`pie_traits_decode.own_steps.Steps`). Device thread.
 
-    Keeps nothing of a decode between steps, so any of its steps may be run otherwise.
+    Keeps nothing of a decode between steps, so any of its steps may be run otherwise. Not for models that have orders:
+    what is to be known of a token's place lies beside its Embed there (`places`).
     """
 
     apart = False
@@ -27,24 +27,22 @@ class DirectSteps:
 
     def takes(self, course: Course) -> bool:
         """Whether it can run this one's next step."""
-        return course.pending is not None and is_plain(course)
+        return course.pending is not None and self._backend.places is None and is_plain(course)
 
     @torch.inference_mode()
     def step(self, courses: Sequence[Course]) -> None:
         """Run the pending token of each, draw the next. If it fails, no course has got any further."""
-        backend = self._backend
-        decoder, pool = backend.decoder, backend.pool
+        decoder, pool = self._backend.decoder, self._backend.pool
         spans = [_span(course, pool.page_size) for course in courses]
-        tokens = [course.pending or 0 for course in courses]
-        step = build_step(decoder.kernels.attention, spans, pool.page_size, decoder.device, (tokens,))
+        tokens = [course.pending for course in courses if course.pending is not None]
+        kept = [course.command.oemb[0].index for course in courses]
+        step = build_step(decoder.kernels.attention, spans, pool.page_size, decoder.device, (tokens, kept))
         step.place(pool)
         hidden = decoder.hidden(decoder.embed(step.extra[0]), step, pool)
+        self._backend.embeds.index_copy_(0, step.extra[1], hidden)
         for course, token in zip(courses, self._drawn(courses, decoder.logits(hidden)), strict=True):
             course.has_run()
             course.take(token)
-        if ended := [row for row, course in enumerate(courses) if course.ended]:
-            rows = indices([ended, [courses[row].command.oemb[0].index for row in ended]], decoder.device)
-            backend.embeds.index_copy_(0, rows[1], hidden.index_select(0, rows[0]))
 
     def _drawn(self, courses: Sequence[Course], logits: Tensor) -> list[int]:
         kernels = self._backend.decoder.kernels

@@ -34,6 +34,7 @@ class DecodeHandler:
         self._output = ground.handlers["output_text"]
         self._forward = ground.handlers["forward"]
         self._own = self._forward.open_steps() if isinstance(self._forward, OwnSteps) else None
+        self._apart = self._own is not None and self._own.apart
         self._breaks = Breaks(ground.handlers["tokenize"])
         limit = ground.backend.batch_limit
         self._at_once = limit(GetNextDist)
@@ -61,14 +62,16 @@ class DecodeHandler:
 
     def decode(self, batch: Sequence[Decode]) -> list[Any]:
         """One step of each: run the token drawn last, then draw."""
-        for part in _parts(self._left_by_own([self._run_of(command) for command in batch]), self._steps_at_once):
-            self._step(part)
+        runs = [self._run_of(command) for command in batch]
+        left = self._left_by_own(runs)
+        for part in _parts(left, self._steps_at_once):
+            self._step(part, busy=len(left) < len(runs))
         return [command.answer(command.state.tokens) if command.state.ended else UNFINISHED for command in batch]
 
     def ride_decode(self, batch: Sequence[Decode], beside: int) -> list[Command | None]:
         """The passes that are due, as part of a batch of `forward`, unless decodes stay apart."""
         runs = [self._run_of(command) for command in batch]
-        due = [] if self._own is not None and self._own.apart else [run for run in runs if run.pending is not None]
+        due = [] if self._apart else [run for run in runs if run.pending is not None]
         if not due or beside + len(due) > self._steps_at_once:
             return [None] * len(runs)
         self._input.embed_txt([run.embed() for run in due])
@@ -111,7 +114,7 @@ class DecodeHandler:
             return runs
         taken = {run: None for run in runs if own.takes(run)}
         left = [run for run in runs if run not in taken]
-        if own.apart:
+        if self._apart:
             own.step(list(taken))
             return left
         if any(run.pending is not None for run in left):
@@ -120,8 +123,8 @@ class DecodeHandler:
             own.step(part)
         return left
 
-    def _step(self, runs: Sequence[Run]) -> None:
-        """May be called again for runs with which it has failed: each says where it is."""
+    def _step(self, runs: Sequence[Run], busy: bool) -> None:
+        """May be called again for runs with which it has failed: each says where it is. busy: others had a step."""
         if waiting := [run for run in runs if run.pending is not None]:
             self._input.embed_txt([run.embed() for run in waiting])
             self._forward.forward([run.forward() for run in waiting])
@@ -131,7 +134,7 @@ class DecodeHandler:
         if plain := [run for run in drawing if run.guide is None]:
             self._draw_plain(plain)
         if guided := [run for run in drawing if run.guide is not None]:
-            self._draw_guided(guided, 0.0 if waiting or plain else PATIENCE_S)
+            self._draw_guided(guided, 0.0 if busy or waiting or plain else PATIENCE_S)
 
     def _draw_plain(self, runs: Sequence[Run]) -> None:
         """By one pass over the head, without probabilities if nobody wants any."""

@@ -18,9 +18,10 @@ class Steps(Protocol):
     apart: bool
 
     def takes(self, run: Run) -> bool:
-        """Whether it can run this one from here on; one that is `adjusted`, only if it does that itself.
+        """Whether it can run this one's next step, and if they stay `apart` all behind it.
 
-        Asked before each step; if they stay `apart`, for the same answer once it was yes.
+        One that is `adjusted`, only if it does that itself. Asked before each step; if they stay `apart`, for the same
+        answer once it was yes.
         """
         ...
 

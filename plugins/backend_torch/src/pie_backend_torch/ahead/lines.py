@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pie_backend_torch.ahead.course import Course
+from pie_backend_torch.course import Course
 from pie_backend_torch.kernels import PlansSteps
 from pie_backend_torch.pool import KvPool
 from pie_backend_torch.step import Ints, ranges

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.captured import Pass, Shape
-from pie_backend_torch.ahead.course import Course, is_plain
 from pie_backend_torch.ahead.drawing import LISTED
 from pie_backend_torch.ahead.leg import EachStep, Leg
 from pie_backend_torch.ahead.lines import Lines
@@ -20,6 +19,7 @@ from pie_backend_torch.ahead.pace import Pace
 from pie_backend_torch.ahead.rows import Rows
 from pie_backend_torch.ahead.tables import Tables
 from pie_backend_torch.backend import TorchBackend
+from pie_backend_torch.course import Course, is_plain
 from pie_backend_torch.kernels import PlansSteps
 from pie_backend_torch.step import Ints
 from pie_backend_torch.upload import indices, upload

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pie_backend_torch.ahead.changes import Changes
-from pie_backend_torch.ahead.course import Course
+from pie_backend_torch.course import Course
 from pie_backend_torch.kernels import power_of_two
 from pie_backend_torch.step import Ints
 from pie_backend_torch.upload import upload

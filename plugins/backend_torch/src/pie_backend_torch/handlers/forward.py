@@ -42,15 +42,15 @@ class ForwardHandler:
 
     forward_with_adapter = forward  # they come mixed, in one batch
 
-    def open_steps(self) -> StepsAhead | DirectSteps | None:
-        """See `pie_traits_decode.own_steps.OwnSteps`: ahead of the host on a GPU, where it would be in the way."""
+    def open_steps(self) -> StepsAhead | DirectSteps:
+        """See `pie_traits_decode.own_steps.OwnSteps`: ahead of the host where it would be in the way, as on a GPU."""
         from pie_backend_torch.ahead.steps import StepsAhead
 
         decoder = self._backend.decoder
-        if decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps):
-            self._steps = StepsAhead(self._backend)
-            return self._steps
-        return DirectSteps(self._backend) if self._backend.places is None else None
+        if decoder.device.type == "cpu" and not isinstance(decoder.kernels.attention, PlansSteps):
+            return DirectSteps(self._backend)
+        self._steps = StepsAhead(self._backend)
+        return self._steps
 
 
 @torch.inference_mode()
