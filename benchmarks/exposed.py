@@ -242,7 +242,7 @@ def main(widths: str, step_ms: str, rounds: int, device: str, shape: str) -> Non
         rows = []
         for width, ms in zip(map(int, widths.split(",")), map(float, step_ms.split(",")), strict=True):
             steps = ClockedSteps(backend, Clock(ms / 1e3)) if device == "cpu" else TimedSteps(backend)
-            decodes._own, decodes._apart = steps, steps.apart
+            decodes.own_steps = steps
             for how, loop, tokens in (
                 ("whole", "inferlets, decode", LONG),
                 ("together", "together", LONG),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from pie_traits_decode.steps import Decode
 from pie_traits_text.forward import Forward, ForwardWithAdapter
 from pie_traits_text.output_text import Dist, GetNextDist
 
@@ -93,11 +96,16 @@ class Look:
 
 @contextmanager
 def watching(controller: Controller) -> Iterator[list[Look]]:
-    """All distributions that programs are told meanwhile, or that tokens are drawn from for them, in order."""
+    """All distributions that programs are told meanwhile, or that tokens are drawn from for them, in order.
+
+    The backend draws nothing by itself meanwhile, so that `decode` asks the handler of `output_text`.
+    """
     (model,) = controller.models.values()
     routes, looks = model.realization.routes, list[Look]()
     usual = routes[GetNextDist]
-    handler: Any = usual.__self__  # type: ignore[attr-defined]  # which the handler of `decode` asks, too
+    handler: Any = usual.__self__  # type: ignore[attr-defined]
+    decodes: Any = routes[Decode].__self__  # type: ignore[attr-defined]
+    own_steps, decodes.own_steps = decodes.own_steps, None
 
     def watched(batch: Sequence[GetNextDist]) -> Sequence[Any] | None:
         held = sum(space.holds(KvPage) for space in model.layer.spaces.values())
@@ -111,6 +119,7 @@ def watching(controller: Controller) -> Iterator[list[Look]]:
         yield looks
     finally:
         del handler.get_next_dist, handler.get_best
+        decodes.own_steps = own_steps
         routes[GetNextDist] = usual
 
 
@@ -136,22 +145,27 @@ def _by_token(dist: Dist) -> torch.Tensor:
 def _counting(model: LoadedModel) -> Iterator[list[list[int]]]:
     """Each pass over the model meanwhile: of what was together in it, the tokens.
 
-    Seen at the handler of `forward`, for that of `decode` runs its steps through it.
+    Seen at the handler of `forward`, and at the steps of decodes that the torch backend runs by itself.
     """
     routes, passes = model.realization.routes, list[list[int]]()
     forward = routes[Forward]
     handler: Any = forward.__self__  # type: ignore[attr-defined]
+    own_steps: Any = routes[Decode].__self__.own_steps  # type: ignore[attr-defined]
 
     def counted(batch: Sequence[Forward | ForwardWithAdapter]) -> Sequence[Any] | None:
         passes.append([len(command.iemb) for command in batch])
         return forward(batch)
 
-    handler.forward = routes[Forward] = counted
-    try:
+    def stepped(runs: Sequence[Any], step: Callable[..., None]) -> None:
+        passes.append([1] * len(runs))
+        step(runs)
+
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(handler, "forward", counted))
+        patches.enter_context(patch.dict(routes, {Forward: counted}))
+        if own_steps is not None:
+            patches.enter_context(patch.object(own_steps, "step", partial(stepped, step=own_steps.step)))
         yield passes
-    finally:
-        del handler.forward
-        routes[Forward] = forward
 
 
 async def _freed(model: LoadedModel, pages_kept: int) -> None:

@@ -25,7 +25,10 @@ PATIENCE_S = 1e-3  # for a guide, where the device has nothing else to do
 
 
 class DecodeHandler:
-    """Draws just as a program does that is given the distributions. Device thread, but for queries."""
+    """Draws just as a program does that is given the distributions. Device thread, but for queries.
+
+    own_steps: those that the model's handler of `forward` has, if it has any.
+    """
 
     follows_guides = True  # `FollowsGuides`
 
@@ -33,8 +36,7 @@ class DecodeHandler:
         self._input = ground.handlers["input_text"]
         self._output = ground.handlers["output_text"]
         self._forward = ground.handlers["forward"]
-        self._own = self._forward.open_steps() if isinstance(self._forward, OwnSteps) else None
-        self._apart = self._own is not None and self._own.apart
+        self.own_steps = self._forward.open_steps() if isinstance(self._forward, OwnSteps) else None
         self._breaks = Breaks(ground.handlers["tokenize"])
         limit = ground.backend.batch_limit
         self._at_once = limit(GetNextDist)
@@ -71,7 +73,8 @@ class DecodeHandler:
     def ride_decode(self, batch: Sequence[Decode], beside: int) -> list[Command | None]:
         """The passes that are due, as part of a batch of `forward`, unless decodes stay apart."""
         runs = [self._run_of(command) for command in batch]
-        due = [] if self._apart else [run for run in runs if run.pending is not None]
+        apart = self.own_steps is not None and self.own_steps.apart
+        due = [] if apart else [run for run in runs if run.pending is not None]
         if not due or beside + len(due) > self._steps_at_once:
             return [None] * len(runs)
         self._input.embed_txt([run.embed() for run in due])
@@ -109,12 +112,12 @@ class DecodeHandler:
 
         Nobody has one where there would be another pass: the weights are read once for all.
         """
-        own = self._own
+        own = self.own_steps
         if own is None:
             return runs
         taken = {run: None for run in runs if own.takes(run)}
         left = [run for run in runs if run not in taken]
-        if self._apart:
+        if own.apart:
             own.step(list(taken))
             return left
         if any(run.pending is not None for run in left):
