@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from pie_core.cli import main
 
 SERVER_TESTS = Path(__file__).parent.parent / "server"
+INSTALLED = SERVER_TESTS / "installed"
 COMMAND = [sys.executable, "-m", "pie_core.cli"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,7 +29,7 @@ class Commands:
     """`pie-core`, with more packages installed if a test asks for them."""
 
     def __init__(self, *packages: Path) -> None:
-        found = [str(SERVER_TESTS / "installed"), *map(str, packages), os.environ.get("PYTHONPATH", "")]
+        found = [str(INSTALLED), *map(str, packages), os.environ.get("PYTHONPATH", "")]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PIE_")}
         nowhere = {"XDG_CONFIG_HOME": "/nonexistent", "XDG_STATE_HOME": tempfile.mkdtemp(prefix="pie-state-")}
         self._environment = kept | nowhere | {"PYTHONPATH": os.pathsep.join(found)}

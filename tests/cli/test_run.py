@@ -3,9 +3,10 @@
 import json
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from .conftest import INSTALLED
 
 
 def test_messages_go_to_stdout_as_they_come_and_the_exit_code_is_0(pie_core, tmp_path):
@@ -141,31 +142,21 @@ BAD_INPUT = {
 }
 
 
-@pytest.fixture(scope="module")
-def refusals(tmp_path_factory, programs, pie_core):
-    """What the command says to each bad input. They run side by side, to save time."""
-    places = tmp_path_factory.mktemp("bad")
-    (places / "syntax.py").write_text("x = 1\nasync def main(:\n")
-    (places / "no_main.py").write_text("x = 1\n")
-    (places / "latin.py").write_bytes(b"# \xe4\n")
-    names = {name.upper(): [str(places / f"{name}.py")] for name in ("syntax", "no_main", "latin")}
-    names |= {"ECHO": [str(programs / "echo.py")], "FAKE": ["--backend", "fake", "--model", "fake"]}
-
-    def run(case):
-        return pie_core.run("run", *(part for word in BAD_INPUT[case][0] for part in names.get(word, [word])))
-
-    with ThreadPoolExecutor(4) as pool:
-        return dict(zip(BAD_INPUT, pool.map(run, BAD_INPUT), strict=True))
-
-
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_clear_message_and_exit_code_1(refusals, case):
-    done = refusals[case]
-    assert done.returncode == 1, done
-    assert done.stdout == ""
+def test_bad_input_is_one_clear_message_and_exit_code_1(invoke, programs, tmp_path, monkeypatch, case):
+    monkeypatch.syspath_prepend(INSTALLED)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "syntax.py").write_text("x = 1\nasync def main(:\n")
+    (tmp_path / "no_main.py").write_text("x = 1\n")
+    (tmp_path / "latin.py").write_bytes(b"# \xe4\n")
+    names = {name.upper(): [f"{name}.py"] for name in ("syntax", "no_main", "latin")}
+    names |= {"ECHO": [programs / "echo.py"], "FAKE": ["--backend", "fake", "--model", "fake"]}
+    words, says = BAD_INPUT[case]
+    done = invoke("run", *(part for word in words for part in names.get(word, [word])))
+    assert (done.exit_code, done.stdout) == (1, ""), done
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
-    assert BAD_INPUT[case][1] in done.stderr
+    assert says in done.stderr
 
 
 def test_debug_shows_where_an_error_comes_from(pie_core):
