@@ -47,10 +47,10 @@ class ForwardHandler:
         from pie_backend_torch.ahead.steps import StepsAhead
 
         decoder = self._backend.decoder
-        if decoder.device.type == "cpu" and not isinstance(decoder.kernels.attention, PlansSteps):
-            return DirectSteps(self._backend)
-        self._steps = StepsAhead(self._backend)
-        return self._steps
+        if decoder.device.type == "cuda" or isinstance(decoder.kernels.attention, PlansSteps):
+            self._steps = StepsAhead(self._backend)
+            return self._steps
+        return DirectSteps(self._backend)
 
 
 @torch.inference_mode()
