@@ -118,7 +118,7 @@ class Way:
         wanted: int = getattr(self.sampler, "top_k", DIST_TOKENS)
         dist = await self._dist(max(wanted, DIST_TOKENS) if self.constraints else wanted, len(answer))
         for constraint in self.constraints:
-            dist = constraint(dist, answer)
+            dist = _changed(constraint, dist, answer)
         token = self.sampler(dist)
         if self.guide is not None:
             await self.guide.take(token)
@@ -129,3 +129,10 @@ class Way:
             return await self.context.next_dist(top_k)
         self.guide.settle(count)
         return await self.guide.next_dist(self.context, top_k)
+
+
+def _changed(constraint: Constraint, dist: Dist, answer: Sequence[int]) -> Dist:
+    changed = constraint(dist, answer)
+    if not isinstance(changed, Dist):
+        raise ArgumentError(f"constraint {constraint!r}: it returned {type(changed).__name__}; return a Dist")
+    return changed

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from inferlet.errors import ArgumentError
 
 Stop = Callable[[Sequence[int], str], bool]
 """Gets the tokens and the text generated so far; True ends the answer."""
@@ -21,8 +24,14 @@ class Foreseen:
 
 
 def max_tokens(count: int) -> Stop:
-    """After so many tokens."""
-    return Foreseen(count)
+    """After so many tokens; 0 or more."""
+    try:
+        most = operator.index(count)
+    except TypeError:
+        raise ArgumentError(f"max_tokens: a whole number is wanted, got {count!r} ({type(count).__name__})") from None
+    if most < 0:
+        raise ArgumentError(f"max_tokens: 0 or more are wanted, got {most}")
+    return Foreseen(most)
 
 
 def ends_with(*endings: str) -> Stop:
